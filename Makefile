@@ -1,0 +1,76 @@
+# Everything a person types; `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+export MLFLOW_DISABLE_TELEMETRY = true
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stream_ae needs Python >= 3.11; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+.PHONY: install
+install: $(READY) ## Create .venv with everything pinned in requirements.lock
+
+.PHONY: demo
+demo: $(READY) ## Real Kafka, Valkey and MLflow on this machine; telemetry denoised and anomalies flagged (DEMO_ARGS=...)
+	$(BIN)/stream-ae demo $(DEMO_ARGS)
+
+.PHONY: test
+test: check ## Everything CI runs (the same as `make check`)
+
+.PHONY: check
+check: format-check lint types floors tests ## Format, lint, types, import floors and all tests
+
+.PHONY: format
+format: $(READY) ## Rewrite the code in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: format-check
+format-check: $(READY)
+	$(BIN)/ruff format --check .
+
+.PHONY: lint
+lint: $(READY) ## ruff
+	$(BIN)/ruff check .
+
+.PHONY: types
+types: $(READY) ## mypy --strict
+	$(BIN)/mypy
+
+.PHONY: floors
+floors: $(READY) ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: tests
+tests: $(READY) ## pytest alone (PYTEST_ARGS=...)
+	$(BIN)/python -m pytest -m "not containers and not bench" $(PYTEST_ARGS)
+
+.PHONY: test-containers
+test-containers: $(READY) ## The server tests on Kafka and Redis from testcontainers (needs a Docker engine)
+	$(BIN)/python -m pytest -m "servers" --containers $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(READY) ## Measurements, as ratios to the raw echo loop
+	$(BIN)/python -m pytest -m bench -s -q tests/benchmarks $(PYTEST_ARGS)
+
+.PHONY: lock
+lock: $(READY) ## Resolve requirements.lock anew (no addresses in it)
+	$(BIN)/uv pip compile --quiet --upgrade --no-emit-index-url --universal --generate-hashes --extra dev pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove the environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis var

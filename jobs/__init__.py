@@ -1,0 +1,1 @@
+"""Thin, one-shot entry points: `python -m jobs.retrain`, `python -m jobs.schedule`."""

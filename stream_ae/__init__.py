@@ -1,0 +1,1 @@
+"""stream_ae: a streaming denoiser and anomaly detector."""

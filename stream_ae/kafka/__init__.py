@@ -1,0 +1,1 @@
+"""The Kafka ports, one adapter per client library."""

@@ -1,0 +1,209 @@
+"""The outside world on one page: where records come from and go to, where models live, how workers hear of them.
+
+Each port has two or more real implementations (`kafka/`, `registry/`) and a fake (`stream_ae.testing`); one contract
+suite in `tests/contracts` runs on all of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from stream_ae.records import ModelIdentity, ModelVersion, OutgoingBatch, Partition, Position, RecordBatch
+
+
+class AssignmentListener(Protocol):
+    """What a source tells its owner; called on the thread that polls, from inside `poll` or `close`."""
+
+    def on_assigned(self, committed: Mapping[Partition, Position | None]) -> Mapping[Partition, int]:
+        """These partitions are ours from now on, with what the group last committed (None = nothing).
+
+        Returns where to start reading, for the partitions that should start elsewhere than at the committed offset
+        (to rebuild windows from the rewind offset). Offsets that retention has deleted become the oldest there is.
+        """
+        ...
+
+    def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        """These go to another worker; the source still accepts commits for them until this returns."""
+        ...
+
+    def on_lost(self, partitions: Sequence[Partition]) -> None:
+        """These already belong to somebody else: commit nothing, forget them."""
+        ...
+
+
+class RecordSource(Protocol):
+    """A consumer group's view of the raw topic. Used from one thread; never commits by itself."""
+
+    def subscribe(self, topic: str, listener: AssignmentListener) -> None: ...
+
+    def poll(self, max_records: int, timeout_s: float) -> RecordBatch:
+        """At most `max_records` records, as soon as there are any; an empty batch after `timeout_s`.
+
+        Raises TransientError when no broker answers (the caller polls again), ConfigError when the topic is gone or
+        reading it is forbidden.
+        """
+        ...
+
+    def commit(self, positions: Mapping[Partition, Position]) -> None:
+        """Commit synchronously, with metadata. Raises TransientError if the group did not take it."""
+        ...
+
+    def pause(self, partitions: Sequence[Partition]) -> None: ...
+
+    def resume(self, partitions: Sequence[Partition]) -> None: ...
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records between the read position and the end of each assigned partition, from what is known locally."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group (the listener hears `on_revoked` first)."""
+        ...
+
+
+class RecordSink(Protocol):
+    """Idempotent producer. Used from one thread."""
+
+    def produce(self, batch: OutgoingBatch) -> None:
+        """Queue a batch; waits while the queue is full. Raises DeliveryError once an earlier record has failed."""
+        ...
+
+    def flush(self, timeout_s: float) -> None:
+        """Return when the brokers have acknowledged everything produced so far; DeliveryError if they did not."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """Offsets [begin, end) of one partition."""
+
+    partition: Partition
+    begin: int
+    end: int
+
+
+class RecordReader(Protocol):
+    """Bounded reads outside any consumer group: retraining, audit, tail. Commits nothing."""
+
+    def ranges(self, topic: str, start_ms: int | None = None, end_ms: int | None = None) -> list[OffsetRange]:
+        """What each partition holds now, or the part of it with Kafka time in [start_ms, end_ms)."""
+        ...
+
+    def read(self, ranges: Sequence[OffsetRange], max_records: int = 10_000) -> Iterator[RecordBatch]:
+        """Every record of the ranges once, in batches, in offset order within a partition.
+
+        Ends when all ranges are read (offsets that compaction or transactions left out are passed over); raises
+        TransientError when the brokers stop answering.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class ModelStore(Protocol):
+    """Where version folders live and which one is champion: the durable truth. Names versions, knows no networks."""
+
+    def register(self, folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float]) -> ModelVersion:
+        """Store a version folder under the next version. The folder's digest is recorded with it."""
+        ...
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions, oldest first."""
+        ...
+
+    def champion(self) -> ModelVersion | None:
+        """The version that carries the alias `champion`; None before the first promotion."""
+        ...
+
+    def promote(self, version: str) -> ModelVersion:
+        """Move the alias `champion`. Raises ModelError for a version that does not exist."""
+        ...
+
+    def fetch(self, version: str, destination: Path) -> Path:
+        """Copy a version's folder to `destination` (created) and return it; TransientError if the store is away."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Which version workers shall run, by digest; `announced_ms` is when somebody said so."""
+
+    model: ModelIdentity
+    announced_ms: int
+    reason: str = ""
+
+
+class Health(StrEnum):
+    """How a worker is, in one word."""
+
+    STARTING = "starting"
+    WAITING = "waiting for a model"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What a worker says of itself; expires when it stops saying it.
+
+    swapped_ms:   when `model` came into service; first_batch_ms: when its first batch was answered (0 = not yet).
+    problems:     one sentence each: a refused version and why, a server that is away.
+    """
+
+    worker: str
+    health: Health
+    model: ModelIdentity | None
+    updated_ms: int
+    started_ms: int
+    swapped_ms: int = 0
+    first_batch_ms: int = 0
+    records: int = 0
+    flagged: int = 0
+    dead_letters: int = 0
+    lag: int = 0
+    partitions: tuple[str, ...] = ()
+    address: str = ""
+    problems: tuple[str, ...] = field(default=())
+
+
+class ModelSignal(Protocol):
+    """What shall run now, and what does. A key is the truth here, the nudge only shortens the wait."""
+
+    def desired(self) -> Desired | None: ...
+
+    def announce(self, desired: Desired) -> None:
+        """Write the desired version, append it to the event log and nudge the workers, in one step."""
+        ...
+
+    def subscribe(self) -> None:
+        """Start listening for nudges; call it before the first `desired`, so that none falls between."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a nudge; true if there was one, and after a reconnect too: something may have been missed."""
+        ...
+
+    def report(self, status: WorkerStatus, expires_s: float) -> None: ...
+
+    def workers(self) -> list[WorkerStatus]:
+        """Those whose status has not expired, by name."""
+        ...
+
+    def history(self, limit: int = 100) -> list[Desired]:
+        """Announcements, newest first."""
+        ...
+
+    def lock(self, name: str, lease_s: float) -> AbstractContextManager[None]:
+        """Hold a named lock, renewed while held, freed `lease_s` after its owner's death.
+
+        Raises TransientError at once if somebody else holds it.
+        """
+        ...
+
+    def close(self) -> None: ...

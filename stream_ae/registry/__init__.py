@@ -1,0 +1,1 @@
+"""Where versions live (MLflow) and how workers hear of them (Redis)."""

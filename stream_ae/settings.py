@@ -1,0 +1,335 @@
+"""What a person can set, in groups; the only file that reads the environment or a configuration file.
+
+One YAML file, every value overridable by environment: `kafka.bootstrap_servers` is
+`STREAM_AE_KAFKA__BOOTSTRAP_SERVERS`. Unknown keys are refused, at any level, with the nearest right name.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from stream_ae.errors import ConfigError
+
+ENV_PREFIX = "STREAM_AE_"
+# Variables with our prefix that are not settings: where the file is, and where tests find servers and data.
+NOT_SETTINGS = ("STREAM_AE_CONFIG", "STREAM_AE_DATA", "STREAM_AE_TEST_", "STREAM_AE_CACHE")
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+
+
+class Group(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class KafkaSettings(Group):
+    bootstrap_servers: str = Field("localhost:9092", description="host:port, comma-separated")
+    driver: Literal["auto", "confluent", "kafka-python"] = Field(
+        "auto", description="auto = confluent-kafka where installed, else kafka-python"
+    )
+    group_id: str = Field("stream-ae", description="consumer group; workers of one group share the partitions")
+    start: Literal["earliest", "latest"] = Field("earliest", description="where a group without offsets begins")
+    group_protocol: Literal["auto", "classic", "consumer"] = Field(
+        "auto", description="consumer = KIP-848; auto = KIP-848 where driver and broker have it"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_file: Path | None = None
+    connect_timeout_s: Seconds = Field(5.0, description="no answer within this time at start = exit 2")
+    delivery_timeout_s: Seconds = Field(30.0, description="an output not acknowledged by then is an error")
+    session_timeout_s: Seconds = Field(10.0, description="a worker silent for this long loses its partitions")
+    max_poll_interval_s: Seconds = Field(300.0, description="a worker that does not poll for this long is out")
+    max_message_bytes: Positive = Field(1_000_000, description="largest output; the brokers' limit must allow it")
+    linger_ms: Annotated[int, Field(ge=0)] = Field(5, description="how long the producer gathers a batch")
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+
+
+class TopicSettings(Group):
+    raw: Topic = "raw"
+    cleaned: Topic = "cleaned"
+    flagged: Topic = "flagged"
+    dead_letters: Topic = "dead-letters"
+
+    @model_validator(mode="after")
+    def _all_different(self) -> "TopicSettings":
+        names = [self.raw, self.cleaned, self.flagged, self.dead_letters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"topics must differ; used twice: {', '.join(twice)}")
+        return self
+
+
+class RedisSettings(Group):
+    url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), description="may hold a password: shown masked")
+    timeout_s: Seconds = Field(1.0, description="one call to Redis, connection included")
+
+
+class MlflowSettings(Group):
+    tracking_uri: str = Field("http://localhost:5000", description="a server; sqlite:///... works with full mlflow")
+    timeout_s: Seconds = Field(10.0, description="one call to MLflow, connection included")
+
+
+class DecodeSettings(Group):
+    stream_field: str = Field("stream", description="name of the stream id in the record")
+    stream_from: Literal["field", "key", "either"] = Field("either", description="either = the field, else the key")
+    timestamp_field: str = "timestamp"
+    values_field: str = "values"
+    max_clock_skew_s: Seconds = Field(300.0, description="a sample further ahead of its record's Kafka time is refused")
+    duplicate_timestamp: Literal["accept", "dead_letter"] = Field(
+        "accept", description="a sample with the timestamp of the one before it, of the same stream"
+    )
+    max_missing: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="largest share of missing values in a record; above it the record is a dead letter"
+    )
+
+
+class BatchSettings(Group):
+    max_records: Positive = 2048
+    max_bytes: Positive = 8 * 1024 * 1024
+    max_age_s: Seconds = Field(0.05, description="the oldest record of a batch waits this long at most")
+    idle_flush_s: Seconds = Field(5.0, description="with look-ahead: an idle stream's pending samples are let go")
+    state_ttl_s: Seconds = Field(3600.0, description="a stream silent for longer starts afresh (record time)")
+
+
+class DeadLetterSettings(Group):
+    max_in_a_row: Positive = Field(1000, description="this many broken records without a good one stop the worker")
+
+
+class WorkerSettings(Group):
+    name: str | None = Field(None, description="default: host name and process id")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Positive = Field(1, description="CPU threads of the model; start more workers rather than more threads")
+    cache_dir: Path = Field(Path("~/.cache/stream-ae"), description="model versions, by content digest")
+    http_host: str = "127.0.0.1"
+    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="health and metrics; 0 = a free port")
+    commit_interval_s: Seconds = Field(0.5, description="outputs are flushed and offsets committed this often")
+    reconcile_interval_s: Seconds = Field(5.0, description="desired version looked up this often, nudged or not")
+    heartbeat_s: Seconds = Field(2.0, description="status written to Redis this often; it expires after 3 of them")
+    drain_timeout_s: Seconds = Field(30.0, description="SIGTERM: finish what is in flight within this time")
+
+
+class TrainingSettings(Group):
+    window: Annotated[int, Field(ge=2, le=4096)] = Field(32, description="samples the model sees at once")
+    lookahead: Annotated[int, Field(ge=0)] = Field(0, description="newer samples a sample waits for")
+    seed: int = 0
+    max_epochs: Positive = 60
+    patience: Positive = Field(6, description="epochs without a better validation loss before training stops")
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    false_alarm_rate: Rate = Field(0.005, description="share of normal samples that may be flagged")
+    threads: Positive = 2
+
+    @model_validator(mode="after")
+    def _lookahead_fits(self) -> "TrainingSettings":
+        if self.lookahead >= self.window:
+            raise ValueError(f"lookahead {self.lookahead} must be smaller than window {self.window}")
+        return self
+
+
+class RetrainSettings(Group):
+    span_s: Seconds = Field(7 * 86_400.0, description="how far back from now to collect, by Kafka time")
+    max_samples: Positive = Field(1_000_000, description="newest samples kept")
+    min_samples: Positive = Field(500, description="fewer are refused")
+    min_gain: float = Field(0.0, description="promote if loss <= champion's * (1 - min_gain)")
+    tolerance: Annotated[float, Field(ge=0)] = Field(0.02, description="a candidate this much worse still passes")
+    rollout_timeout_s: Seconds = Field(60.0, description="workers must report the new version by then")
+    lock_lease_s: Seconds = Field(30.0, description="a dead owner's lock is free after this")
+    holdout_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.2, description="newest part kept for calibration")
+
+
+class ScheduleSettings(Group):
+    cron: str = Field("0 3 * * *", description="five fields; 0 and 7 are Sunday")
+    time_zone: str = "UTC"
+    job_timeout_s: Seconds = Field(3600.0, description="a retraining that runs longer is ended")
+
+
+class LogSettings(Group):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Settings(Group):
+    """Everything a person can set."""
+
+    pipeline: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,100}$")] = Field(
+        "default", description="registered model in MLflow, Redis key prefix: one name for one model's life"
+    )
+    delivery: Literal["at_least_once"] = "at_least_once"
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    redis: RedisSettings = RedisSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    decode: DecodeSettings = DecodeSettings()
+    batch: BatchSettings = BatchSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
+    worker: WorkerSettings = WorkerSettings()
+    training: TrainingSettings = TrainingSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    log: LogSettings = LogSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One effective value, for people: secrets are masked."""
+
+    path: str
+    value: str
+    origin: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings and where each value came from (`default`, the file's path or the variable's name)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    def table(self) -> list[Setting]:
+        rows = []
+        for path, field, value in _leaves(self.settings):
+            shown = str(value) if value is not None else ""
+            rows.append(Setting(path, shown, self.origins.get(path, "default"), field.description or ""))
+        return rows
+
+
+def load(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
+    """Settings from `file` (or the one that STREAM_AE_CONFIG names), overridden by the environment.
+
+    Raises ConfigError naming every unknown key (with the nearest right one) and every value that does not fit.
+    """
+    env = os.environ if environment is None else environment
+    if file is None and env.get("STREAM_AE_CONFIG"):
+        file = Path(env["STREAM_AE_CONFIG"])
+    data: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    if file is not None:
+        data = _read_yaml(file)
+        _check_keys(data, Settings, "", f"in {file}")
+        origins |= {path: str(file) for path in _paths(data)}
+    for name, value in sorted(env.items()):
+        if name.upper().startswith(ENV_PREFIX) and not name.upper().startswith(NOT_SETTINGS):
+            path = _path_of_variable(name.upper())
+            _put(data, path.split("."), _parsed(path, value), name)
+            origins[path] = name
+    try:
+        return Loaded(Settings.model_validate(data), origins)
+    except ValidationError as error:
+        raise ConfigError(_explained(error, origins)) from None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {file} does not exist: check --config or STREAM_AE_CONFIG") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"configuration file {file} cannot be read: {' '.join(str(error).split())}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"configuration file {file} must be a mapping of settings, not a {type(data).__name__}")
+    return data
+
+
+def _check_keys(data: Mapping[Any, Any], group: type[BaseModel], prefix: str, where: str) -> None:
+    for key, value in data.items():
+        path = f"{prefix}{key}"
+        field = group.model_fields.get(key) if isinstance(key, str) else None
+        if field is None:
+            raise ConfigError(f"unknown setting '{path}' {where}{_nearest(path)}")
+        inner = _group_of(field)
+        if inner is None:
+            continue
+        if not isinstance(value, dict):
+            raise ConfigError(f"setting '{path}' {where} is a group: put its values one level deeper")
+        _check_keys(value, inner, f"{path}.", where)
+
+
+def _path_of_variable(name: str) -> str:
+    path = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+    if path in _all_paths():
+        return path
+    nearest = difflib.get_close_matches(path, _all_paths(), n=1, cutoff=0.5)
+    hint = f"; did you mean {_variable(nearest[0])}?" if nearest else "; see `stream-ae check-config`"
+    raise ConfigError(f"unknown setting {name} in the environment{hint}")
+
+
+def _nearest(path: str) -> str:
+    known = [*_all_paths(), *Settings.model_fields]
+    nearest = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+    return f"; did you mean '{nearest[0]}'?" if nearest else "; see `stream-ae check-config`"
+
+
+def _variable(path: str) -> str:
+    return ENV_PREFIX + path.upper().replace(".", "__")
+
+
+def _parsed(path: str, text: str) -> Any:
+    """An empty variable stands for 'nothing' where the setting allows it, else text for pydantic to convert."""
+    if text == "" and type(None) in get_args(_field_at(path).annotation):
+        return None
+    return text
+
+
+def _put(data: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+    for part in path[:-1]:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{name}: '{part}' is a group, but the configuration file gives it a value")
+    data[path[-1]] = value
+
+
+def _paths(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _group_of(field: FieldInfo) -> type[Group] | None:
+    annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Group) else None
+
+
+def _leaves(group: Group, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
+    for name, field in type(group).model_fields.items():
+        value = getattr(group, name)
+        if isinstance(value, Group):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field, value
+
+
+def _all_paths() -> list[str]:
+    return [path for path, _, _ in _leaves(Settings())]
+
+
+def _field_at(path: str) -> FieldInfo:
+    return next(field for known, field, _ in _leaves(Settings()) if known == path)
+
+
+def _explained(error: ValidationError, origins: Mapping[str, str]) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        path = ".".join(str(part) for part in problem["loc"])
+        given = "" if isinstance(problem["input"], Mapping) or "password" in path else f" (given: {problem['input']!r})"
+        origin = origins.get(path, "settings")
+        message = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{path or 'settings'} from {origin}: {message}{given}")
+    return "; ".join(lines)

@@ -1,0 +1,1 @@
+"""The shell around the flow: threads, signals, reloads, health."""
