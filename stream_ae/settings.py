@@ -2,6 +2,9 @@
 
 One YAML file, every value overridable by environment: `kafka.bootstrap_servers` is
 `STREAM_AE_KAFKA__BOOTSTRAP_SERVERS`. Unknown keys are refused, at any level, with the nearest right name.
+
+pydantic validates; reading is our own because pydantic-settings ignores unknown variables of its prefix and does not
+say where a value came from.
 """
 
 import difflib
