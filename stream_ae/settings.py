@@ -147,8 +147,9 @@ class RetrainSettings(Group):
     span_s: Seconds = Field(7 * 86_400.0, description="how far back from now to collect, by Kafka time")
     max_samples: Positive = Field(1_000_000, description="newest samples kept")
     min_samples: Positive = Field(500, description="fewer are refused")
-    min_gain: float = Field(0.0, description="promote if loss <= champion's * (1 - min_gain)")
-    tolerance: Annotated[float, Field(ge=0)] = Field(0.02, description="a candidate this much worse still passes")
+    tolerance: Annotated[float, Field(ge=0)] = Field(
+        0.05, description="a challenger's loss may be this share above the champion's: fresh data is worth that"
+    )
     rollout_timeout_s: Seconds = Field(60.0, description="workers must report the new version by then")
     lock_lease_s: Seconds = Field(30.0, description="a dead owner's lock is free after this")
     holdout_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.2, description="newest part kept for calibration")
