@@ -1,0 +1,1 @@
+"""The record ports on confluent-kafka (librdkafka)."""

@@ -1,0 +1,114 @@
+"""librdkafka's configuration from ours, and our errors from its."""
+
+import logging
+from typing import Any
+
+from confluent_kafka import KafkaError
+
+from stream_ae.errors import ConfigError, StreamAEError, TransientError
+from stream_ae.settings import KafkaSettings
+
+# What is fetched ahead, in all partitions together. 64 MiB is the library's default; half of it is 0.1 s of work at
+# the library's own top speed, and 32 images of 1 MB.
+PREFETCH_KIB = 32 * 1024
+
+WRONG = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
+        KafkaError.INVALID_GROUP_ID,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.INVALID_SESSION_TIMEOUT,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._UNSUPPORTED_FEATURE,
+    }
+)
+
+
+def translated(error: KafkaError, doing: str) -> StreamAEError:
+    """ConfigError for what waiting cannot mend, TransientError for the rest."""
+    message = f"{doing}: {error.str()} ({error.name()})"
+    if error.code() in WRONG:
+        return ConfigError(f"{message}; check the topic, the group and the permissions of this user")
+    return TransientError(f"{message}; try again")
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": "stream-ae",
+        "security.protocol": settings.security_protocol,
+        "socket.connection.setup.timeout.ms": max(int(settings.connect_timeout_s * 1000), 1000),
+        # Not only the first reconnection is wanted soon: 10 s, the default, is long after an outage of 3 s.
+        "reconnect.backoff.max.ms": 1000,
+        "allow.auto.create.topics": False,
+        "logger": logging.getLogger("librdkafka"),
+    }
+    if settings.sasl_mechanism is not None:
+        options["sasl.mechanism"] = settings.sasl_mechanism
+    if settings.sasl_username is not None:
+        options["sasl.username"] = settings.sasl_username
+    if settings.sasl_password is not None:
+        options["sasl.password"] = settings.sasl_password.get_secret_value()
+    if settings.ssl_ca_file is not None:
+        options["ssl.ca.location"] = str(settings.ssl_ca_file)
+    return options
+
+
+def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Common to the group's source and the group-less reader: nothing is ever committed or stored by itself."""
+    return client_options(settings) | {
+        "group.id": settings.group_id,
+        "enable.auto.commit": False,
+        # The automatic offset *store* would commit what was handed out, not what was answered.
+        "enable.auto.offset.store": False,
+        # An offset that retention has deleted becomes the oldest there is; `kafka.start` is applied on assignment.
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "queued.max.messages.kbytes": PREFETCH_KIB,
+        # How long a full prefetch queue keeps the next fetch back; the default of 1 s is a stall of 1 s.
+        "fetch.queue.backoff.ms": 20,
+        # A fetch in flight delays what a seek or resume brings; the broker answers at once when it has records.
+        "fetch.wait.max.ms": 100,
+    }
+
+
+def group_options(settings: KafkaSettings, *, kip_848: bool) -> dict[str, Any]:
+    session_timeout_ms = int(settings.session_timeout_s * 1000)
+    options: dict[str, Any] = {
+        # The library refuses a poll interval below the session timeout.
+        "max.poll.interval.ms": max(int(settings.max_poll_interval_s * 1000), session_timeout_ms),
+    }
+    if kip_848:
+        # Session time-out and heartbeats are the broker's to set (group.consumer.session.timeout.ms).
+        return options | {"group.protocol": "consumer"}
+    return options | {
+        "group.protocol": "classic",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": session_timeout_ms,
+        "heartbeat.interval.ms": max(min(session_timeout_ms // 3, 1000), 100),
+    }
+
+
+def producer_options(settings: KafkaSettings) -> dict[str, Any]:
+    return client_options(settings) | {
+        "enable.idempotence": True,
+        "message.timeout.ms": int(settings.delivery_timeout_s * 1000),
+        "message.max.bytes": settings.max_message_bytes,
+        "linger.ms": settings.linger_ms,
+        "compression.codec": settings.compression,
+        # A key goes to the partition that the Java client and kafka-python would choose.
+        "partitioner": "murmur2_random",
+        # Python is called for failures alone: a callback per record would halve the rate.
+        "delivery.report.only.error": True,
+        "queue.buffering.max.kbytes": max(64 * 1024, 2 * settings.max_message_bytes // 1024),
+    }

@@ -1,0 +1,221 @@
+"""RecordSource on confluent-kafka."""
+
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream_ae.clock import Clock, Deadline
+from stream_ae.errors import InvariantError, TransientError
+from stream_ae.kafka.assignment import Assignment
+from stream_ae.kafka.confluent.messages import record_batch
+from stream_ae.kafka.confluent.options import consumer_options, group_options, translated
+from stream_ae.kafka.failures import brokers_away
+from stream_ae.ports import AssignmentListener
+from stream_ae.records import Partition, Position, RecordBatch, empty_record_batch
+from stream_ae.settings import KafkaSettings
+from stream_ae.telemetry import Log
+
+SLICE_S = 0.1
+"""The library's waits cannot be interrupted by a signal: none is longer."""
+OFFSET_END = -1
+NO_OFFSET = -1001
+
+log = Log("kafka")
+
+
+class ConfluentSource:
+    """A member of a consumer group. The library calls back on the thread that polls or closes, and `on_revoked` can
+    still commit. What librdkafka has prefetched is dropped by `pause` and fetched again after `resume`."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._topic = ""
+        self._assignment: Assignment | None = None
+        self._starts: dict[Partition, int] = {}
+        self._held: list[Message] = []
+        self._failure: KafkaError | None = None
+        self._brokers_down = False
+        kip_848 = _kip_848(settings)
+        options = consumer_options(settings) | group_options(settings, kip_848=kip_848)
+        self._consumer = Consumer(options | {"error_cb": self._on_error})
+        log.info("consumer group", group=settings.group_id, protocol="consumer" if kip_848 else "classic")
+
+    def subscribe(self, topic: str, listener: AssignmentListener) -> None:
+        self._topic = topic
+        self._assignment = Assignment(listener)
+        self._join()
+
+    def poll(self, max_records: int, timeout_s: float) -> RecordBatch:
+        assignment = self._subscribed()
+        if assignment.must_rejoin:
+            self._rejoin(assignment)
+        messages, self._held = self._held, []
+        if not messages:
+            messages = self._consumed(max_records, timeout_s)
+        good = [message for message in messages if message.error() is None]
+        if len(good) < len(messages):
+            self._note_errors(messages)
+        try:
+            assignment.raise_pending()
+        except Exception:
+            # Their offsets are behind us for the library: dropped here they would be missing for good.
+            self._held = good
+            raise
+        if not good:
+            self._raise_failure()
+            return empty_record_batch(self._topic)
+        return record_batch(self._topic, self._of_owned(assignment, good))
+
+    def commit(self, positions: Mapping[Partition, Position]) -> None:
+        offsets = [TopicPartition(*partition, p.offset, p.metadata) for partition, p in positions.items()]
+        if not offsets:
+            return
+        try:
+            results = self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            raise self._commit_failed(error.args[0]) from error
+        for result in results:
+            if result.error is not None:
+                raise self._commit_failed(result.error)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        self._consumer.pause(self._owned(partitions))
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        self._consumer.resume(self._owned(partitions))
+
+    def lag(self) -> Mapping[Partition, int]:
+        owned = self._owned(sorted(self._subscribed().owned))
+        return {
+            Partition(position.topic, position.partition): self._behind(position)
+            for position in (self._consumer.position(owned) if owned else [])
+        }
+
+    def close(self) -> None:
+        self._consumer.close()
+        if self._assignment is not None:
+            self._assignment.raise_pending()
+
+    def _join(self) -> None:
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _rejoin(self, assignment: Assignment) -> None:
+        """Leave and join anew: the owner was never told of partitions that the group thinks are ours."""
+        assignment.must_rejoin = False
+        self._consumer.unsubscribe()
+        self._join()
+
+    def _consumed(self, max_records: int, timeout_s: float) -> list[Message]:
+        """What is there, else the first that comes within the time and what came with it.
+
+        `consume(n, t)` alone would wait for n of them.
+        """
+        deadline = Deadline.after(self._clock, timeout_s)
+        while True:
+            messages = self._consumer.consume(max_records, 0)
+            if messages:
+                return messages
+            first = self._consumer.poll(min(SLICE_S, deadline.left_s()))
+            if first is not None:
+                return [first, *self._consumer.consume(max_records - 1, 0)] if max_records > 1 else [first]
+            if self._brokers_down:
+                self._probe(deadline)
+            assignment = self._subscribed()
+            if deadline.passed() or assignment.has_pending:
+                return []
+
+    def _of_owned(self, assignment: Assignment, messages: list[Message]) -> list[Message]:
+        numbers = {partition.number for partition in assignment.owned}
+        if {message.partition() for message in messages} <= numbers:
+            return messages
+        return [message for message in messages if message.partition() in numbers]
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        assignment = self._subscribed()
+        ours = [Partition(p.topic, p.partition) for p in partitions]
+        starts = assignment.assign(ours, lambda: self._committed(ours))
+        default = OFFSET_END if self._settings.start == "latest" else NO_OFFSET
+        self._starts |= starts
+        consumer.incremental_assign([TopicPartition(*p, starts.get(p, default)) for p in ours])
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # The library unassigns them when this returns: until then it takes commits.
+        self._subscribed().revoke([Partition(p.topic, p.partition) for p in partitions])
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._subscribed().lose([Partition(p.topic, p.partition) for p in partitions])
+
+    def _committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position | None]:
+        wanted = [TopicPartition(*partition) for partition in partitions]
+        try:
+            found = self._consumer.committed(wanted, timeout=2 * self._settings.connect_timeout_s)
+        except KafkaException as error:
+            raise TransientError(f"committed offsets of {self._topic} cannot be read: {error.args[0]}") from error
+        failed = next((f.error for f in found if f.error is not None), None)
+        if failed is not None:
+            raise TransientError(f"committed offsets of {self._topic} cannot be read: {failed}")
+        return {
+            Partition(f.topic, f.partition): Position(f.offset, f.metadata or "") if f.offset >= 0 else None
+            for f in found
+        }
+
+    def _commit_failed(self, error: KafkaError) -> Exception:
+        return translated(error, f"offsets of {self._topic} were not committed for {self._settings.group_id}")
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._brokers_down = True
+        elif error.fatal() or error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            self._failure = error
+
+    def _probe(self, deadline: Deadline) -> None:
+        """The library says so too when it has closed an idle connection: ask before believing it."""
+        try:
+            self._consumer.list_topics(self._topic, timeout=max(deadline.left_s(), SLICE_S))
+        except KafkaException as error:
+            raise TransientError(brokers_away(self._settings.bootstrap_servers)) from error
+        self._brokers_down = False
+
+    def _note_errors(self, messages: list[Message]) -> None:
+        for message in messages:
+            error = message.error()
+            if error is not None and error.code() == KafkaError._MAX_POLL_EXCEEDED:
+                log.warning("not polled in time, partitions were taken", max_poll_s=self._settings.max_poll_interval_s)
+            elif error is not None:
+                self._failure = error
+
+    def _raise_failure(self) -> None:
+        error, self._failure = self._failure, None
+        if error is not None:
+            raise translated(error, f"reading {self._topic}")
+
+    def _behind(self, position: TopicPartition) -> int:
+        low, high = self._consumer.get_watermark_offsets(
+            TopicPartition(position.topic, position.partition), cached=True
+        )
+        if high < 0:
+            return 0
+        default = high if self._settings.start == "latest" else low
+        start = self._starts.get(Partition(position.topic, position.partition), default)
+        return max(high - max(position.offset if position.offset >= 0 else start, low), 0)
+
+    def _owned(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
+        owned = self._subscribed().owned
+        return [TopicPartition(*partition) for partition in partitions if partition in owned]
+
+    def _subscribed(self) -> Assignment:
+        if self._assignment is None:
+            raise InvariantError("the source is used before subscribe()")
+        return self._assignment
+
+
+def _kip_848(settings: KafkaSettings) -> bool:
+    if settings.group_protocol != "auto":
+        return settings.group_protocol == "consumer"
+    # Asking the brokers is this library's blind spot: it shows no API versions.
+    from stream_ae.kafka.admin import has_consumer_protocol
+
+    return has_consumer_protocol(settings)

@@ -1,0 +1,1 @@
+"""The record ports on kafka-python, pure Python and always installed."""
