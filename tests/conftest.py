@@ -1,0 +1,109 @@
+"""Real servers for the tests that need them: started once a session, or taken from elsewhere.
+
+STREAM_AE_TEST_KAFKA, STREAM_AE_TEST_REDIS and STREAM_AE_TEST_MLFLOW name servers to use instead of embedded ones;
+`--containers` takes Kafka and Redis from testcontainers. Tests share the servers: names come from `unique`.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from stream_ae.localdev.kafka import embedded_kafka
+from stream_ae.localdev.mlflow import embedded_mlflow
+from stream_ae.localdev.valkey import embedded_valkey
+from stream_ae.settings import TopicSettings
+
+SERVER_FIXTURES = {"kafka_servers", "redis_url", "mlflow_uri"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--containers", action="store_true", help="take Kafka and Redis from testcontainers")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a real server, so that `-m 'not servers'` needs none."""
+    for item in items:
+        if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a real broker; it creates no topics by itself."""
+    if given := os.environ.get("STREAM_AE_TEST_KAFKA"):
+        yield given
+    elif request.config.getoption("--containers"):
+        with _kafka_container() as address:
+            yield address
+    else:
+        with embedded_kafka(tmp_path_factory.mktemp("kafka")) as server:
+            yield server.address
+
+
+@pytest.fixture(scope="session")
+def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Redis or Valkey."""
+    if given := os.environ.get("STREAM_AE_TEST_REDIS"):
+        yield given
+    elif request.config.getoption("--containers"):
+        with _redis_container() as url:
+            yield url
+    else:
+        with embedded_valkey(tmp_path_factory.mktemp("valkey")) as server:
+            yield server.address
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Tracking URI of a real MLflow server."""
+    if given := os.environ.get("STREAM_AE_TEST_MLFLOW"):
+        yield given
+    else:
+        with embedded_mlflow(tmp_path_factory.mktemp("mlflow")) as server:
+            yield server.address
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Names that no other test has: `unique("raw")` is `raw-1f3a9c0b`."""
+    return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def topic_names(unique: Callable[[str], str]) -> TopicSettings:
+    """Four topic names of this test's own; the topics do not exist yet."""
+    return TopicSettings(
+        raw=unique("raw"), cleaned=unique("cleaned"), flagged=unique("flagged"), dead_letters=unique("dead-letters")
+    )
+
+
+@contextmanager
+def _kafka_container() -> Iterator[str]:
+    _need_engine()
+    from testcontainers.kafka import KafkaContainer
+
+    container = KafkaContainer().with_kraft().with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+    with container:
+        yield container.get_bootstrap_server()
+
+
+@contextmanager
+def _redis_container() -> Iterator[str]:
+    _need_engine()
+    from testcontainers.redis import RedisContainer
+
+    container = RedisContainer()
+    with container:
+        yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+
+
+def _need_engine() -> None:
+    import docker
+
+    try:
+        docker.from_env(timeout=5).ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"--containers: no Docker engine answers ({error}); start one or set DOCKER_HOST")
