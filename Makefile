@@ -67,9 +67,13 @@ test-containers: $(READY) ## The server tests on Kafka and Redis from testcontai
 bench: $(READY) ## Measurements, as ratios to the raw echo loop
 	$(BIN)/python -m pytest -m bench -s -q tests/benchmarks $(PYTEST_ARGS)
 
+# One resolution: the images' locks are cut out of requirements.lock, so they run what the tests ran.
+LOCK := $(BIN)/uv pip compile --quiet --no-emit-index-url --universal --generate-hashes
 .PHONY: lock
-lock: $(READY) ## Resolve requirements.lock anew (no addresses in it)
-	$(BIN)/uv pip compile --quiet --upgrade --no-emit-index-url --universal --generate-hashes --extra dev pyproject.toml -o requirements.lock
+lock: $(READY) ## Resolve requirements*.lock anew (no addresses in them)
+	$(LOCK) --upgrade --extra dev pyproject.toml -o requirements.lock
+	$(LOCK) --extra fast --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	echo mlflow | $(LOCK) --constraint requirements.lock - -o requirements-mlflow.lock
 
 .PHONY: clean
 clean: ## Remove the environment and every cache
