@@ -1,0 +1,17 @@
+"""For tests, ours and yours: a clock that the test moves, and the ports in memory, with faults on demand.
+
+These pass the same contract tests as the real clients.
+"""
+
+from stream_ae.testing.broker import InMemoryBroker, InMemoryRecord
+from stream_ae.testing.clock import ManualClock
+from stream_ae.testing.kafka import InMemoryReader, InMemorySink, InMemorySource
+
+__all__ = [
+    "ManualClock",
+    "InMemoryBroker",
+    "InMemoryRecord",
+    "InMemorySource",
+    "InMemorySink",
+    "InMemoryReader",
+]
