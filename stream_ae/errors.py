@@ -7,6 +7,7 @@ StreamAEError
 │   └── DeliveryError    the broker did not acknowledge an output: nothing may be committed
 ├── ModelError       a model version is at fault: keep the old one
 │   └── DigestError      the folder is not what was registered
+├── TooManyDeadLetters   the topic is at fault: stop the worker before it is drained into the dead letters
 └── InvariantError   our own bug: crash
 
 A message says what is wrong (with the value), where, and what to do.
@@ -43,6 +44,10 @@ class ModelError(StreamAEError):
 
 class DigestError(ModelError):
     """The content of a version folder differs from its recorded sha256."""
+
+
+class TooManyDeadLetters(StreamAEError):  # noqa: N818  named for what happened, like StopIteration
+    """More records in a row could not be used than is allowed; nothing of their last batch was emitted or committed."""
 
 
 class InvariantError(StreamAEError):

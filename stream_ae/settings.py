@@ -109,7 +109,7 @@ class BatchSettings(Group):
 
 
 class DeadLetterSettings(Group):
-    max_in_a_row: Positive = Field(1000, description="this many broken records without a good one stop the worker")
+    max_in_a_row: Positive = Field(1000, description="more broken records than this without a good one stop the worker")
 
 
 class WorkerSettings(Group):
