@@ -1,0 +1,66 @@
+"""From scores to events: what is an anomaly, and where one begins and ends."""
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_ae.flow.grouping import grouped, grown
+from stream_ae.records import Bool, Float64, Int64
+
+States = NDArray[np.int8]
+
+
+class State(IntEnum):
+    """What a sample is in its stream's course of events.
+
+    An alert consumer can act on OPEN and CLOSE alone. A stream that falls silent for longer than its time to live
+    ends its event without a CLOSE.
+    """
+
+    NORMAL = 0
+    OPEN = 1
+    ONGOING = 2
+    CLOSE = 3
+
+
+def flagged(score: Float64, threshold: float) -> Bool:
+    """Above the threshold, or not finite: a score that cannot be computed is an anomaly, never normal.
+
+    >>> flagged(np.array([0.5, 2.0, np.nan]), 1.0).tolist()
+    [False, True, True]
+    """
+    flags: Bool = ~(score <= threshold) | np.isinf(score)
+    return flags
+
+
+class Decider:
+    """Remembers of every slot whether its newest answered sample was flagged."""
+
+    def __init__(self) -> None:
+        self._flagged: Bool = np.zeros(0, np.bool_)
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for slots below `capacity`."""
+        self._flagged = grown(self._flagged, capacity)
+
+    def states(self, slots: Int64, fresh: Bool, flags: Bool) -> States:
+        """(N,) the `State` of each sample, given in stream order; a fresh one has no sample before it."""
+        states = np.zeros(len(slots), np.int8)
+        if not flags.any() and not self._flagged[slots].any():
+            return states
+        involved = self._flagged.copy()
+        involved[slots[flags]] = True
+        chosen = np.flatnonzero(involved[slots])
+        groups = grouped(slots[chosen])
+        sorted_samples = chosen[groups.order]
+        now = flags[sorted_samples]
+        before = np.empty_like(now)
+        before[1:] = now[:-1]
+        before[groups.first] = self._flagged[groups.slot]
+        before &= ~fresh[sorted_samples]
+        self._flagged[groups.slot] = now[groups.last()]
+        states[sorted_samples] = np.where(
+            now, np.where(before, State.ONGOING, State.OPEN), np.where(before, State.CLOSE, State.NORMAL)
+        )
+        return states

@@ -1,0 +1,66 @@
+"""How far back each stream still needs the log: the offset of the oldest sample that its next answer depends on."""
+
+import numpy as np
+
+from stream_ae.flow.grouping import grouped, grown, rounds
+from stream_ae.records import Bool, Int64
+
+
+class Horizon:
+    """For every slot a ring of the newest T samples' record offsets, and the partition time before each record.
+
+    T samples back and no more: the window of the sample before the next one begins there, and whether that sample was
+    flagged is all that the decision about the next one needs.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._marks = np.zeros((0, depth, 2), np.int64)
+        self._count = np.zeros(0, np.int64)
+        self._oldest = np.zeros((0, 2), np.int64)
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for slots below `capacity`."""
+        self._marks = grown(self._marks, capacity)
+        self._count = grown(self._count, capacity)
+        self._oldest = grown(self._oldest, capacity)
+
+    def push(self, slots: Int64, fresh: Bool, offset: Int64, before_ms: Int64) -> None:
+        """Note the record that each sample came from; a fresh one forgets what its slot held."""
+        marks = np.stack((offset, before_ms), axis=1)
+        for chosen in rounds(slots, fresh):
+            one = slice(None) if len(chosen) == len(slots) else chosen
+            self._push(slots[one], fresh[one], marks[one])
+
+    def offset(self, slots: Int64) -> Int64:
+        """Oldest offset that each slot's stream needs."""
+        offset: Int64 = self._oldest[slots, 0]
+        return offset
+
+    def before_ms(self, slots: Int64) -> Int64:
+        """Partition time just before that offset's record."""
+        before_ms: Int64 = self._oldest[slots, 1]
+        return before_ms
+
+    def adapt(self, depth: int) -> "Horizon":
+        """The same for windows of another length; what is not held any more cannot be asked for."""
+        order = (self._count[:, None] + np.arange(self._depth)) % self._depth
+        held = np.take_along_axis(self._marks, order[:, :, None], axis=1)
+        missing = max(depth - self._depth, 0)
+        other = Horizon(depth)
+        other._marks = np.concatenate((np.repeat(held[:, :1], missing, axis=1), held[:, -depth:]), axis=1)
+        other._count = np.zeros_like(self._count)
+        other._oldest = other._marks[:, 0].copy()
+        return other
+
+    def _push(self, slots: Int64, fresh: Bool, marks: Int64) -> None:
+        if len(slots) == 0:
+            return
+        new = np.flatnonzero(fresh)
+        self._marks[slots[new]] = marks[new, None]
+        groups = grouped(slots)
+        place = (self._count[groups.slot][groups.group] + groups.rank()) % self._depth
+        # Where a slot is written more often than it is long, numpy keeps the last one, as a ring should.
+        self._marks[groups.slot[groups.group], place] = marks[groups.order]
+        self._count[groups.slot] += groups.count
+        self._oldest[groups.slot] = self._marks[groups.slot, self._count[groups.slot] % self._depth]
