@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
+# What a shell answers when a command cannot be run.
+COMMAND_NOT_RUN = 127
 
 
 class _Stop(Exception):  # noqa: N818 - a request, not an error
@@ -33,15 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     if os.getppid() != owner_pid:
         return 1
     signal.signal(signal.SIGTERM, _on_term)
-    with log.open("ab") as sink:
-        server = subprocess.Popen(
-            arguments[3:],
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            process_group=0,
-            preexec_fn=_die_with_parent,
-        )
+    server = _started(arguments[3:], log)
+    if server is None:
+        return COMMAND_NOT_RUN
     try:
         print(server.pid, flush=True)
         _watch(owner, server)
@@ -50,6 +46,23 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         _kill_group(server)
     return server.wait()
+
+
+def _started(command: Sequence[str], log: Path) -> subprocess.Popen[bytes] | None:
+    """The server, its output in `log`; None, and the reason in `log`, if there is no such command."""
+    with log.open("ab") as sink:
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                process_group=0,
+                preexec_fn=_die_with_parent,
+            )
+        except OSError as error:
+            sink.write(f"{error}\n".encode())
+            return None
 
 
 def _on_term(number: int, frame: FrameType | None) -> None:

@@ -149,7 +149,8 @@ class Server:
     def _server_pid(self, started: subprocess.Popen[str]) -> int:
         line = started.stdout.readline() if started.stdout is not None else ""
         if not line.strip():
-            raise TransientError(f"{self.name} could not be started: {' '.join(self._launch.command[:2])} does not run")
+            started.wait()
+            raise TransientError(f"{self.name} could not be started; {self._log_tail()}")
         return int(line)
 
     def _await_answer(self, started: subprocess.Popen[str]) -> None:
