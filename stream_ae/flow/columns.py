@@ -27,7 +27,7 @@ class Shape(IntEnum):
 class Layout:
     """Where each record's values stand in its bytes: `value[start:end]` is replaced, the rest is kept.
 
-    Columns have one entry a record: shape (a `Shape`), start, end (both 0 where the shape is NONE).
+    Columns have one entry a record: shape (a `Shape`), start, end (these mean nothing where the shape is NONE).
     """
 
     shape: UInt8
