@@ -1,0 +1,65 @@
+"""What the commands share: settings from the global options, and the two consoles."""
+
+import signal
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:  # pydantic, which `--help` need not wait for
+    from rich.console import Console
+
+    from stream_ae.settings import Loaded, Settings
+
+PIPE_WIDTH = 240
+
+
+@dataclass
+class Options:
+    """The global options; settings are read when a command first asks for them."""
+
+    config: Path | None = None
+
+    @cached_property
+    def loaded(self) -> "Loaded":
+        from stream_ae.settings import load
+
+        return load(self.config)
+
+
+def options(context: typer.Context) -> Options:
+    """The global options of this invocation."""
+    found = context.find_object(Options)
+    return Options() if found is None else found
+
+
+def settings(context: typer.Context) -> "Settings":
+    """The effective settings; logging is set up as they say."""
+    from stream_ae.telemetry import set_up_logging
+
+    effective = options(context).loaded.settings
+    set_up_logging(effective.log.level)
+    return effective
+
+
+def console() -> "Console":
+    """Standard output: results."""
+    from rich.console import Console
+
+    # Piped output is for grep: wide lines rather than wrapped ones.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def progress_console() -> "Console":
+    """Standard error: what is going on, out of the way of results that are piped."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def interrupted_by_sigterm() -> None:
+    """From here on SIGTERM is Ctrl-C: what is running is cleaned up, then the process exits with 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

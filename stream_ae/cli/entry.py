@@ -1,0 +1,36 @@
+"""`stream-ae` as a process: which error becomes which exit code, and what is printed of it."""
+
+import sys
+import traceback
+from typing import NoReturn
+
+from stream_ae.cli.app import app
+from stream_ae.errors import ConfigError, InvariantError, StreamAEError
+
+FAILED = 1
+CONFIGURATION = 2
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 usage or configuration, 130 interrupted."""
+    try:
+        app(prog_name="stream-ae")
+    except ConfigError as error:
+        _say(error)
+        sys.exit(CONFIGURATION)
+    except InvariantError:
+        _report_bug()
+    except StreamAEError as error:
+        _say(error)
+    except Exception:  # noqa: BLE001  # the top of the process: whatever is left is our own bug
+        _report_bug()
+    sys.exit(FAILED)
+
+
+def _say(error: StreamAEError) -> None:
+    print(f"stream-ae: error: {error}", file=sys.stderr)
+
+
+def _report_bug() -> None:
+    traceback.print_exc()
+    print("stream-ae: this is a bug of stream-ae; please report it with the lines above", file=sys.stderr)

@@ -1,0 +1,161 @@
+"""`models`: versions in MLflow, and which one the workers run."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_ae.cli.context import console, progress_console, settings
+
+if TYPE_CHECKING:
+    from stream_ae.ports import Desired, ModelSignal, ModelStore
+    from stream_ae.records import ModelVersion
+    from stream_ae.registry.rollout import Rollout
+    from stream_ae.settings import Settings
+
+app = typer.Typer(help="Versions: list, show, promote, roll back.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_versions(context: typer.Context) -> None:
+    """List every version of the pipeline's model, newest last; * is the champion."""
+    from rich.table import Table
+
+    found = _store(settings(context)).versions()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "version", "registered (UTC)", "digest", "aliases"):
+        table.add_column(heading)
+    for version in found:
+        mark = "*" if "champion" in version.aliases else ""
+        table.add_row(mark, version.version, _when(version.created_ms), version.digest[:12], ", ".join(version.aliases))
+    if found:
+        console().print(table)
+    else:
+        typer.echo("no version yet: `stream-ae retrain`, or `stream-ae train FILE --register`")
+
+
+@app.command()
+def show(context: typer.Context, version: Annotated[str, typer.Argument(help="A number, or champion.")]) -> None:
+    """Show one version: digest, tags and lineage."""
+    found = find_version(_store(settings(context)), version)
+    facts = {
+        "model": f"{found.name}/{found.version}",
+        "registered": f"{_when(found.created_ms)} UTC",
+        "digest": found.digest,
+        "aliases": ", ".join(found.aliases) or "-",
+    }
+    for name, value in (facts | dict(sorted(found.tags.items()))).items():
+        typer.echo(f"{name:<24}{value}")
+
+
+@app.command()
+def promote(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="A number of `models list`.")],
+    wait: Annotated[bool, typer.Option(help="Wait until every worker runs it.")] = True,
+) -> None:
+    """Make a version the champion and have every worker swap to it."""
+    effective = settings(context)
+    store = _store(effective)
+    with _Signal(effective) as signal:
+        target = find_version(store, version)
+        _promote(store, signal, effective, target, f"promoted to {target.version} by hand", wait)
+
+
+@app.command()
+def rollback(
+    context: typer.Context, wait: Annotated[bool, typer.Option(help="Wait until every worker runs it.")] = True
+) -> None:
+    """Go back to the newest older version that was in service."""
+    effective = settings(context)
+    store = _store(effective)
+    with _Signal(effective) as signal:
+        target = version_before(store, signal.history())
+        _promote(store, signal, effective, target, f"rolled back to {target.version} by hand", wait)
+
+
+def promote_version(effective: "Settings", target: "ModelVersion", reason: str) -> None:
+    """Make `target` the champion and wait until every worker runs it."""
+    with _Signal(effective) as signal:
+        _promote(_store(effective), signal, effective, target, reason, wait=True)
+
+
+def find_version(store: "ModelStore", asked: str) -> "ModelVersion":
+    """The version of that number, or the champion. Raises ConfigError naming what there is."""
+    from stream_ae.errors import ConfigError
+
+    if asked == "champion":
+        champion = store.champion()
+        if champion is None:
+            raise ConfigError("there is no champion yet: `stream-ae models promote VERSION`, or `stream-ae retrain`")
+        return champion
+    versions = store.versions()
+    for version in versions:
+        if version.version == asked.removeprefix("v"):
+            return version
+    there = ", ".join(version.version for version in versions) or "none yet"
+    raise ConfigError(f"there is no version {asked!r}; versions: {there}")
+
+
+def version_before(store: "ModelStore", history: "list[Desired]") -> "ModelVersion":
+    """The newest version older than the champion that was ever announced, else simply the newest older one.
+
+    `history` is empty after Redis has been wiped. Rolling back twice goes back two versions.
+    """
+    from stream_ae.errors import ConfigError
+
+    champion = find_version(store, "champion")
+    older = [version for version in store.versions() if int(version.version) < int(champion.version)]
+    if not older:
+        raise ConfigError(f"version {champion.version} is the first: there is nothing to roll back to")
+    announced = {desired.model.digest for desired in history}
+    served = [version for version in older if version.digest in announced]
+    return max(served or older, key=lambda version: int(version.version))
+
+
+def _promote(
+    store: "ModelStore", signal: "ModelSignal", effective: "Settings", target: "ModelVersion", reason: str, wait: bool
+) -> None:
+    from stream_ae.clock import SystemClock
+    from stream_ae.errors import ModelError
+    from stream_ae.registry.rollout import roll_out
+
+    store.promote(target.version)
+    typer.echo(f"champion is now {target.name}/{target.version}")
+    timeout_s = effective.retrain.rollout_timeout_s if wait else 0.0
+    with progress_console().status("waiting for the workers"):
+        rollout = roll_out(signal, target.identity, reason, SystemClock(), timeout_s)
+    if wait and not rollout.complete:
+        raise ModelError(_stuck(rollout, timeout_s))
+    typer.echo(f"workers on it: {', '.join(w.worker for w in rollout.on_it) or 'none is running'}")
+
+
+def _stuck(rollout: "Rollout", timeout_s: float) -> str:
+    said = (f"{worker.worker} ({'; '.join(worker.problems) or worker.health})" for worker in rollout.not_on_it)
+    return f"after {timeout_s:g} s these workers still run something else: {', '.join(said)}; see `stream-ae status`"
+
+
+def _store(effective: "Settings") -> "ModelStore":
+    from stream_ae.registry.store import MlflowStore
+
+    return MlflowStore(effective.mlflow, effective.pipeline)
+
+
+class _Signal:
+    """The pipeline's Redis signal, closed at the end of a command."""
+
+    def __init__(self, effective: "Settings") -> None:
+        from stream_ae.clock import SystemClock
+        from stream_ae.registry.signal import RedisSignal
+
+        self._signal: ModelSignal = RedisSignal(effective.redis, effective.pipeline, SystemClock())
+
+    def __enter__(self) -> "ModelSignal":
+        return self._signal
+
+    def __exit__(self, *_: object) -> None:
+        self._signal.close()
+
+
+def _when(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

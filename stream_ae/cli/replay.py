@@ -1,0 +1,76 @@
+"""`replay`: a file as a stream of raw records."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_ae.cli.columns import ArrayOption, ChannelOption, ExcludeOption, StreamOption, TimestampOption, layout_of
+from stream_ae.cli.context import progress_console, settings
+
+if TYPE_CHECKING:
+    from stream_ae.ports import RecordSink
+    from stream_ae.records import OutgoingBatch
+    from stream_ae.tables import Series
+
+
+def replay(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="CSV, Parquet or npz: a row a sample, a column a channel.")],
+    topic: Annotated[str | None, typer.Option(help="Default: topics.raw of the settings.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second; without it, flat out.")] = None,
+    stream: Annotated[str | None, typer.Option(help="Stream id, for a file that holds a single stream.")] = None,
+    interval_s: Annotated[
+        float, typer.Option(min=0.001, help="Time between samples of a file without timestamps; the last one is now.")
+    ] = 1.0,
+    timestamp_column: TimestampOption = None,
+    stream_column: StreamOption = None,
+    channel: ChannelOption = None,
+    exclude: ExcludeOption = None,
+    array: ArrayOption = None,
+) -> None:
+    """Send a file's samples to a topic as JSON records, streams interleaved in time order, keyed by stream."""
+    from stream_ae.clock import SystemClock
+    from stream_ae.errors import ConfigError
+    from stream_ae.kafka.admin import check_topics
+    from stream_ae.kafka.driver import open_sink
+    from stream_ae.localdev.replay import BATCH, batches, laid_out, paced, size_for
+    from stream_ae.tables import read
+
+    clock = SystemClock()
+    series = read(file, layout_of(timestamp_column, stream_column, channel, exclude, array)).series()
+    if stream is not None:
+        if len(series) > 1:
+            raise ConfigError(f"{file} holds {len(series)} streams: --stream can name a single one only")
+        series = [replace(series[0], stream=stream)]
+    series = [laid_out(one, interval_s, clock.wall_ms()) for one in series]
+    effective = settings(context)
+    target = topic or effective.topics.raw
+    check_topics(effective.kafka, writes=[target])
+    outgoing = batches(series, target, BATCH if rate is None else size_for(rate))
+    if rate is not None:
+        outgoing = paced(outgoing, rate, clock, threading.Event())
+    sink = open_sink(effective.kafka)
+    try:
+        sent = _send(sink, outgoing, series)
+        sink.flush(effective.kafka.delivery_timeout_s)
+    finally:
+        sink.close()
+    typer.echo(f"sent {sent} records of {len(series)} streams to {target}")
+
+
+def _send(sink: "RecordSink", outgoing: "Iterator[OutgoingBatch]", series: "list[Series]") -> int:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    sent = 0
+    with Progress(*columns, console=progress_console(), transient=True) as progress:
+        task = progress.add_task("records", total=sum(len(one.values) for one in series))
+        for batch in outgoing:
+            sink.produce(batch)
+            sent += len(batch)
+            progress.update(task, completed=sent)
+    return sent

@@ -1,0 +1,145 @@
+"""`status`: workers, versions, lag, in one look or continuously."""
+
+import threading
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_ae.cli.context import console, settings
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from stream_ae.ports import Desired, ModelSignal, ModelStore, WorkerStatus
+    from stream_ae.settings import Settings
+
+WATCH_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything `status` shows. A server that did not answer is in `problems`, its part is empty.
+
+    lag:  records not yet committed, by partition of the raw topic.
+    """
+
+    pipeline: str
+    workers: "tuple[WorkerStatus, ...]"
+    desired: "Desired | None"
+    champion: str
+    lag: dict[str, int]
+    problems: tuple[str, ...]
+
+
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every second, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the workers, the versions they run and how far they are behind; exit 1 if something is wrong."""
+    from stream_ae.clock import SystemClock
+    from stream_ae.registry.signal import RedisSignal
+    from stream_ae.registry.store import MlflowStore
+
+    effective = settings(context)
+    clock = SystemClock()
+    signal = RedisSignal(effective.redis, effective.pipeline, clock)
+    store = MlflowStore(effective.mlflow, effective.pipeline)
+    try:
+        picture = take_picture(effective, signal, store)
+        if as_json:
+            import orjson
+
+            typer.echo(orjson.dumps(asdict(picture), option=orjson.OPT_INDENT_2).decode())
+        elif watch:
+            _watch(effective, signal, store)
+        else:
+            console().print(drawn(picture, clock.wall_ms()))
+    finally:
+        signal.close()
+    raise typer.Exit(1 if picture.problems or any(worker.problems for worker in picture.workers) else 0)
+
+
+def take_picture(effective: "Settings", signal: "ModelSignal", store: "ModelStore") -> Picture:
+    """Ask Redis, MLflow and Kafka; each may be away without hiding the others."""
+    from stream_ae.errors import StreamAEError
+    from stream_ae.kafka.admin import group_lag
+
+    problems: list[str] = []
+    workers: list[WorkerStatus] = []
+    desired = None
+    champion = ""
+    lag: dict[str, int] = {}
+    try:
+        workers, desired = signal.workers(), signal.desired()
+    except StreamAEError as error:
+        problems.append(str(error))
+    try:
+        found = store.champion()
+        champion = "" if found is None else f"{found.name}/{found.version}"
+    except StreamAEError as error:
+        problems.append(str(error))
+    try:
+        by_partition = group_lag(effective.kafka, effective.topics.raw)
+        lag = {f"{partition.topic}/{partition.number}": behind for partition, behind in sorted(by_partition.items())}
+    except StreamAEError as error:
+        problems.append(str(error))
+    return Picture(effective.pipeline, tuple(workers), desired, champion, lag, tuple(problems))
+
+
+def drawn(picture: Picture, now_ms: int) -> "RenderableType":
+    """The picture as tables for a terminal."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    desired = picture.desired
+    wanted = "-" if desired is None else f"{desired.model.name}/{desired.model.version}"
+    head = Text.assemble(("pipeline ", "dim"), picture.pipeline, ("   champion ", "dim"), picture.champion or "-")
+    head.append_text(Text.assemble(("   desired ", "dim"), wanted))
+    if desired is not None and desired.reason:
+        head.append(f" ({desired.reason})", "dim")
+    behind = sum(picture.lag.values())
+    per_partition = ", ".join(f"{name}: {count}" for name, count in picture.lag.items())
+    lag = Text.assemble(("lag ", "dim"), str(behind), (f"   {per_partition}" if per_partition else "", "dim"))
+    table = Table(box=None, pad_edge=False)
+    for heading in ("worker", "health", "model", "partitions"):
+        table.add_column(heading)
+    for heading in ("records", "flagged", "dead letters", "lag", "seen s ago"):
+        table.add_column(heading, justify="right")
+    for worker in picture.workers:
+        table.add_row(*_cells(worker, now_ms))
+    lines: list[RenderableType] = [head, lag, table if picture.workers else Text("no worker is running", "yellow")]
+    for worker in picture.workers:
+        lines += [Text(f"{worker.worker}: {problem}", "yellow") for problem in worker.problems]
+    lines += [Text(problem, "red") for problem in picture.problems]
+    return Group(*lines)
+
+
+def _cells(worker: "WorkerStatus", now_ms: int) -> list[str]:
+    model = "-" if worker.model is None else f"{worker.model.name}/{worker.model.version}"
+    return [
+        worker.worker,
+        worker.health.value,
+        model,
+        ", ".join(worker.partitions) or "-",
+        f"{worker.records:,}",
+        f"{worker.flagged:,}",
+        f"{worker.dead_letters:,}",
+        f"{worker.lag:,}",
+        f"{max(now_ms - worker.updated_ms, 0) / 1000:.1f}",
+    ]
+
+
+def _watch(effective: "Settings", signal: "ModelSignal", store: "ModelStore") -> None:
+    """Draw until Ctrl-C."""
+    from rich.live import Live
+
+    from stream_ae.clock import SystemClock
+
+    clock, never = SystemClock(), threading.Event()
+    with Live(console=console(), auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(drawn(take_picture(effective, signal, store), clock.wall_ms()), refresh=True)
+            clock.wait(never, WATCH_EVERY_S)

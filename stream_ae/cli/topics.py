@@ -1,0 +1,35 @@
+"""`topics`: the four topics of a pipeline."""
+
+from typing import Annotated
+
+import typer
+
+from stream_ae.cli.context import settings
+
+app = typer.Typer(help="Create the four topics of a pipeline.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Create the four topics of a pipeline."""
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    partitions: Annotated[int, typer.Option(min=1, help="As many workers can share the work.")] = 3,
+    replication: Annotated[int, typer.Option(min=1, help="Copies; 3 on a cluster that must not lose data.")] = 1,
+) -> None:
+    """Create raw, cleaned, flagged and dead-letters (names by settings); those that exist are left as they are.
+
+    A cleaned record keeps the partition of its raw record, so both topics get the same number of partitions.
+    """
+    from stream_ae.kafka.admin import TopicSpec, create_topics
+
+    effective = settings(context)
+    names = effective.topics.model_dump().values()
+    done = create_topics(effective.kafka, [TopicSpec(name, partitions, replication) for name in names])
+    for name in done.created:
+        typer.echo(f"created {name} ({partitions} partitions)")
+    for name in done.existed:
+        typer.echo(f"exists  {name}")

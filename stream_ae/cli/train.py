@@ -1,0 +1,110 @@
+"""`train`: a version from files, without Kafka."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_ae.cli.columns import ArrayOption, ChannelOption, ExcludeOption, StreamOption, TimestampOption, layout_of
+from stream_ae.cli.context import progress_console, settings
+
+if TYPE_CHECKING:
+    from stream_ae.records import ModelVersion
+    from stream_ae.settings import Settings
+    from stream_ae.tables import Layout, Series
+    from stream_ae.training import Trained
+
+
+def train(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="CSV, Parquet or npz: a row a sample, a column a channel.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the version folder here.")] = None,
+    register: Annotated[bool, typer.Option("--register", help="Register it in MLflow.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Register it and have the workers swap to it.")] = False,
+    timestamp_column: TimestampOption = None,
+    stream_column: StreamOption = None,
+    channel: ChannelOption = None,
+    exclude: ExcludeOption = None,
+    array: ArrayOption = None,
+) -> None:
+    """Train a model on files of mostly normal data: a folder that score reads and workers serve.
+
+    The newest fifth of each stream is held out to calibrate the score. Settings: training.*
+    """
+    from tempfile import TemporaryDirectory
+
+    from stream_ae.errors import ConfigError
+    from stream_ae.models.serialization import save
+
+    if out is None and not (register or promote):
+        raise ConfigError("nowhere to put the model: give --out FOLDER, --register or --promote")
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists and is not an empty folder: name another one with --out")
+    layout = layout_of(timestamp_column, stream_column, channel, exclude, array)
+    series = _read_all(files, layout)
+    effective = settings(context)
+    trained = _train(series, effective, {"source": ", ".join(file.name for file in files)})
+    with TemporaryDirectory(prefix="stream-ae-train-") as scratch:
+        folder = out or Path(scratch) / "version"
+        save(trained.detector, folder)
+        _describe(trained, out)
+        if register or promote:
+            version = _register(trained, folder, effective)
+            typer.echo(f"registered {version.name}/{version.version}")
+    if promote:
+        from stream_ae.cli.models import promote_version
+
+        promote_version(effective, version, "trained from files")
+
+
+def _read_all(files: list[Path], layout: "Layout") -> "list[Series]":
+    """All files' series with the channels of the first file, in its order."""
+    from stream_ae.tables import read, with_channels
+
+    series: list[Series] = []
+    for file in files:
+        table = read(file, layout)
+        layout = with_channels(layout, table.channels)
+        if table.ignored:
+            typer.echo(f"{file}: not used: {', '.join(table.ignored)}", err=True)
+        series += table.series()
+    return series
+
+
+def _train(series: "list[Series]", effective: "Settings", lineage: dict[str, str]) -> "Trained":
+    import torch
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from stream_ae.training import Epoch, train
+
+    torch.set_num_threads(effective.training.threads)
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=progress_console(), transient=True) as progress:
+        task = progress.add_task("", total=effective.training.max_epochs)
+
+        def show(epoch: Epoch) -> None:
+            seen = f"epoch {epoch.number}, validation loss {epoch.validation_loss:.4g}"
+            progress.update(task, completed=epoch.number, total=epoch.of, description=seen)
+
+        values = [one.values for one in series]
+        return train(values, series[0].channels, effective.training, lineage=lineage, progress=show)
+
+
+def _describe(trained: "Trained", out: Path | None) -> None:
+    report = trained.report
+    typer.echo(
+        f"trained on {report.rows:,} rows of {report.streams} streams, {len(trained.detector.channels)} channels: "
+        f"best epoch {report.best_epoch} of {report.epochs}, validation loss {report.validation_loss:.4g}, "
+        f"threshold {report.threshold:.3g}"
+    )
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if out is not None:
+        typer.echo(f"saved {out}")
+
+
+def _register(trained: "Trained", folder: Path, effective: "Settings") -> "ModelVersion":
+    from stream_ae.registry.store import MlflowStore
+
+    store = MlflowStore(effective.mlflow, effective.pipeline)
+    return store.register(folder, trained.detector.lineage, trained.report.metrics())
