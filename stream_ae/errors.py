@@ -4,6 +4,7 @@ StreamAEError
 ├── ConfigError      refuse to start; the command line exits with 2
 ├── RecordError      one record is at fault: dead letter, go on
 ├── TransientError   the world is at fault: retry within a deadline, then degrade
+│   ├── LockHeldError    somebody else is at it: leave it to them
 │   └── DeliveryError    the broker did not acknowledge an output: nothing may be committed
 ├── ModelError       a model version is at fault: keep the old one
 │   └── DigestError      the folder is not what was registered
@@ -32,6 +33,10 @@ class RecordError(StreamAEError):
 
 class TransientError(StreamAEError):
     """A server did not answer in time or answered that it cannot just now."""
+
+
+class LockHeldError(TransientError):
+    """A named lock belongs to another process just now."""
 
 
 class DeliveryError(TransientError):

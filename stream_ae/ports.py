@@ -202,7 +202,7 @@ class ModelSignal(Protocol):
     def lock(self, name: str, lease_s: float) -> AbstractContextManager[None]:
         """Hold a named lock, renewed while held, freed `lease_s` after its owner's death.
 
-        Raises TransientError at once if somebody else holds it.
+        Raises LockHeldError at once if somebody else holds it.
         """
         ...
 

@@ -1,0 +1,237 @@
+"""One retraining: collect, fit, calibrate, compare, register, promote, announce, watch the workers.
+
+    python -m jobs.retrain --config stream-ae.yaml
+
+Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the champion, 4 the data cannot be used,
+5 another retraining is running, 6 the workers did not come up and the champion before is back, 7 a server is away.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from stream_ae.clock import Clock, SystemClock
+from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
+from stream_ae.kafka.driver import open_reader
+from stream_ae.models.detector import Detector
+from stream_ae.models.serialization import load as load_version
+from stream_ae.models.serialization import save
+from stream_ae.ports import ModelSignal, ModelStore, RecordReader
+from stream_ae.records import ModelVersion
+from stream_ae.registry.rollout import roll_out
+from stream_ae.registry.signal import RedisSignal
+from stream_ae.registry.store import MlflowStore
+from stream_ae.settings import Settings
+from stream_ae.settings import load as load_settings
+from stream_ae.telemetry import Log, set_up_logging
+from stream_ae.training import Epoch, Trained, evaluate, train
+from stream_ae.training.collect import Collected
+from stream_ae.training.dataset import HeldOut
+from stream_ae.training.gate import Verdict, verdict
+from stream_ae.training.span import Span, collect, newest_span, run_key
+
+log = Log("retrain")
+
+TAG = "stream_ae."
+RUN_KEY = f"{TAG}run_key"
+VERDICT = f"{TAG}verdict"
+
+
+class Outcome(IntEnum):
+    """How a retraining ended: the exit code that a scheduler sees."""
+
+    PROMOTED = 0
+    CONFIG = 2
+    NOT_PROMOTED = 3
+    UNUSABLE_DATA = 4
+    LOCKED = 5
+    ROLLED_BACK = 6
+    SERVER_AWAY = 7
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a retraining talks to."""
+
+    reader: RecordReader
+    store: ModelStore
+    signal: ModelSignal
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a person sees how far it is; every call may be ignored."""
+
+    say: Callable[[str], None]
+    collected: Callable[[int, int], None]
+    epoch: Callable[[Epoch], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Champion:
+    version: ModelVersion
+    detector: Detector
+
+
+def retrain(world: World, settings: Settings, progress: Progress) -> Outcome:
+    """Run one retraining. Raises ConfigError for settings that cannot work; everything else is an outcome."""
+    try:
+        with world.signal.lock("retrain", settings.retrain.lock_lease_s), _scratch() as scratch:
+            return _retrain(world, settings, progress, scratch)
+    except LockHeldError as error:
+        progress.say(f"another retraining of pipeline {settings.pipeline} is running: {error}")
+        return Outcome.LOCKED
+    except TransientError as error:
+        progress.say(f"a server is away: {error}")
+        return Outcome.SERVER_AWAY
+
+
+def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path) -> Outcome:
+    software = f"stream-ae {version('stream-ae')}"
+    champion = _champion(world.store, scratch, progress)
+    span = newest_span(world.reader, settings, world.clock.wall_ms())
+    key = run_key(span, settings, software)
+    if champion is not None and champion.version.tags.get(RUN_KEY) == key:
+        progress.say(f"version {champion.version.version} was trained on exactly this span: nothing to do")
+        return _rolled_out(world, settings, progress, champion.version, champion)
+    try:
+        collected = collect(
+            world.reader,
+            settings,
+            span,
+            champion.detector.channels if champion else None,
+            lambda done: progress.collected(done, span.records),
+        )
+        progress.say(_collected_sentence(collected, span))
+        trained = train(
+            collected.segments, collected.channels, settings.training, lineage=_lineage(settings, span, champion),
+            progress=progress.epoch, holdout_share=settings.retrain.holdout_share,
+        )  # fmt: skip
+    except (ConfigError, ModelError) as error:
+        progress.say(f"the data cannot be used: {error}")
+        return Outcome.UNUSABLE_DATA
+    for warning in trained.report.warnings:
+        progress.say(f"warning: {warning}")
+    judged = _judged(trained.detector, champion, trained.held_out, settings.retrain.tolerance)
+    tags = _lineage(settings, span, champion) | {RUN_KEY: key, TAG + "code_version": software, VERDICT: judged.reason}
+    candidate = _registered(world.store, trained, scratch, tags)
+    progress.say(f"registered {candidate.name}/{candidate.version}: {judged.reason}")
+    if not judged.promote:
+        return Outcome.NOT_PROMOTED
+    world.store.promote(candidate.version)
+    return _rolled_out(world, settings, progress, candidate, champion)
+
+
+def _champion(store: ModelStore, scratch: Path, progress: Progress) -> _Champion | None:
+    """The version to compare with; one that cannot be loaded must not stand in the way of its successor."""
+    found = store.champion()
+    if found is None:
+        return None
+    try:
+        return _Champion(found, load_version(store.fetch(found.version, scratch / "champion")))
+    except ModelError as error:
+        progress.say(f"champion {found.version} cannot be loaded and is not compared with: {error}")
+        return None
+
+
+def _registered(store: ModelStore, trained: Trained, scratch: Path, tags: dict[str, str]) -> ModelVersion:
+    """The candidate's version; one that was registered before with the same data, settings and code is used again."""
+    for known in store.versions():
+        if known.tags.get(RUN_KEY) == tags[RUN_KEY]:
+            return known
+    folder = scratch / "candidate"
+    save(trained.detector, folder)
+    return store.register(folder, tags, trained.report.metrics())
+
+
+def _judged(candidate: Detector, champion: _Champion | None, held_out: HeldOut, tolerance: float) -> Verdict:
+    before = evaluate(champion.detector, held_out) if champion is not None else None
+    return verdict(evaluate(candidate, held_out), before, tolerance)
+
+
+def _rolled_out(
+    world: World, settings: Settings, progress: Progress, candidate: ModelVersion, before: _Champion | None
+) -> Outcome:
+    """Announce and watch; put the champion before back if a worker does not come up on the candidate."""
+    timeout_s = settings.retrain.rollout_timeout_s
+    rollout = roll_out(world.signal, candidate.identity, "retrained", world.clock, timeout_s)
+    if rollout.complete:
+        progress.say(f"{candidate.name}/{candidate.version} is champion; workers on it: {len(rollout.on_it)}")
+        return Outcome.PROMOTED
+    stuck = "; ".join(f"{w.worker}: {', '.join(w.problems) or w.health}" for w in rollout.not_on_it)
+    progress.say(f"after {timeout_s:g} s not every worker runs version {candidate.version} ({stuck})")
+    if before is None or before.version.version == candidate.version:
+        return Outcome.ROLLED_BACK
+    world.store.promote(before.version.version)
+    roll_out(world.signal, before.version.identity, "rolled back", world.clock, timeout_s)
+    progress.say(f"rolled back: version {before.version.version} is champion again")
+    return Outcome.ROLLED_BACK
+
+
+def _lineage(settings: Settings, span: Span, champion: _Champion | None) -> dict[str, str]:
+    return {
+        TAG + "topic": settings.topics.raw,
+        TAG + "offsets": span.offsets,
+        TAG + "parent_version": champion.version.version if champion is not None else "none",
+        TAG + "seed": str(settings.training.seed),
+    }
+
+
+def _collected_sentence(collected: Collected, span: Span) -> str:
+    return (
+        f"collected {collected.kept} samples of {len(set(collected.streams))} streams from {span.records} records "
+        f"({collected.rejected} not readable, {collected.flagged} samples flagged and left out)"
+    )
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="stream-ae-retrain-") as folder:
+        yield Path(folder)
+
+
+def run(settings: Settings, progress: Progress | None = None) -> int:
+    """One retraining on the servers of `settings`; the exit code."""
+    clock = SystemClock()
+    reader = open_reader(settings.kafka, clock)
+    signal = RedisSignal(settings.redis, settings.pipeline, clock)
+    try:
+        world = World(reader, MlflowStore(settings.mlflow, settings.pipeline), signal, clock)
+        outcome = retrain(world, settings, progress or logged_progress())
+    finally:
+        signal.close()
+        reader.close()
+    log.info("retraining ended", outcome=outcome.name.lower(), exit_code=int(outcome))
+    return int(outcome)
+
+
+def logged_progress() -> Progress:
+    """Progress as log lines: for schedulers and containers."""
+    return Progress(
+        say=lambda sentence: log.info(sentence),
+        collected=lambda done, total: log.debug("collecting", done=done, total=total),
+        epoch=lambda epoch: log.debug("epoch", number=epoch.number, validation_loss=epoch.validation_loss),
+    )
+
+
+def main(config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None) -> None:
+    """Retrain once; the exit code says how it ended."""
+    try:
+        settings = load_settings(config).settings
+        set_up_logging(settings.log.level)
+        raise typer.Exit(run(settings))
+    except ConfigError as error:
+        typer.echo(f"retrain: error: {error}", err=True)
+        raise typer.Exit(Outcome.CONFIG) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,104 @@
+"""What a worker knows of itself: written by its threads, read by heartbeat, /readyz and /metrics."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from stream_ae.clock import Clock
+from stream_ae.ports import Health, WorkerStatus
+from stream_ae.records import ModelIdentity, Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts since the worker started."""
+
+    records: int = 0
+    flagged: int = 0
+    dead_letters: int = 0
+
+
+@dataclass(slots=True)
+class _State:
+    model: ModelIdentity | None = None
+    swapped_ms: int = 0
+    first_batch_ms: int = 0
+    totals: Totals = field(default_factory=Totals)
+    lag: Mapping[Partition, int] = field(default_factory=dict)
+    partitions: tuple[str, ...] = ()
+    problems: dict[str, str] = field(default_factory=dict)
+    draining: bool = False
+
+
+class StatusBoard:
+    """Thread-safe; one `snapshot` is what everybody outside sees."""
+
+    def __init__(self, worker: str, clock: Clock) -> None:
+        self._worker = worker
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._state = _State()
+        self._started_ms = clock.wall_ms()
+        self.address = ""
+
+    def swapped(self, model: ModelIdentity) -> None:
+        """`model` is in service from the next batch on."""
+        with self._lock:
+            self._state.model = model
+            self._state.swapped_ms = self._clock.wall_ms()
+            self._state.first_batch_ms = 0
+
+    def answered(self, model: ModelIdentity, totals: Totals) -> None:
+        """A batch of `model` was produced."""
+        with self._lock:
+            self._state.totals = totals
+            if self._state.first_batch_ms == 0 and self._state.model == model:
+                self._state.first_batch_ms = self._clock.wall_ms()
+
+    def positioned(self, lag: Mapping[Partition, int]) -> None:
+        """The assigned partitions and how far each is from its end."""
+        with self._lock:
+            self._state.lag = dict(lag)
+            self._state.partitions = tuple(f"{p.topic}/{p.number}" for p in sorted(lag))
+
+    def problem(self, source: str, sentence: str | None) -> bool:
+        """Set or clear (None) what is wrong with `source`; true if that changed anything."""
+        with self._lock:
+            before = self._state.problems.get(source)
+            if sentence is None:
+                self._state.problems.pop(source, None)
+            else:
+                self._state.problems[source] = sentence
+            return before != sentence
+
+    def draining(self) -> None:
+        with self._lock:
+            self._state.draining = True
+
+    def snapshot(self) -> WorkerStatus:
+        with self._lock:
+            state = self._state
+            return WorkerStatus(
+                worker=self._worker,
+                health=_health(state),
+                model=state.model,
+                updated_ms=self._clock.wall_ms(),
+                started_ms=self._started_ms,
+                swapped_ms=state.swapped_ms,
+                first_batch_ms=state.first_batch_ms,
+                records=state.totals.records,
+                flagged=state.totals.flagged,
+                dead_letters=state.totals.dead_letters,
+                lag=sum(state.lag.values()),
+                partitions=state.partitions,
+                address=self.address,
+                problems=tuple(state.problems.values()),
+            )
+
+
+def _health(state: _State) -> Health:
+    if state.draining:
+        return Health.DRAINING
+    if state.model is None:
+        return Health.WAITING
+    return Health.DEGRADED if state.problems else Health.RUNNING

@@ -1,0 +1,258 @@
+"""The loop: fetch and decode the next batch while the device works on this one."""
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from stream_ae.clock import Clock, Deadline
+from stream_ae.errors import DeliveryError, InvariantError, TransientError
+from stream_ae.flow.pipeline import Outputs, Pipeline, Work
+from stream_ae.kafka.delivery import AtLeastOnce
+from stream_ae.ports import RecordSource
+from stream_ae.records import Inference, Partition, Position
+from stream_ae.settings import Settings
+from stream_ae.telemetry import Log, WorkerMetrics
+from stream_ae.worker.slot import ModelSlot
+from stream_ae.worker.status import StatusBoard, Totals
+
+log = Log("worker")
+
+# One batch on the device, the next one ready behind it.
+MAX_IN_FLIGHT = 2
+# How long a poll may wait: briefly while the device works (its answer is waiting too), else until the next chore.
+POLL_BUSY_S = 0.001
+POLL_IDLE_S = 0.1
+# With a full buffer the loop waits for the device; this long without a poll it pauses the partitions and polls.
+POLL_AT_LEAST_EVERY_S = 1.0
+RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What moves the records: where they come from, what happens to them, how they leave."""
+
+    source: RecordSource
+    pipeline: Pipeline
+    delivery: AtLeastOnce
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    work: Work
+    answer: "Future[Inference] | None"
+
+    def done(self) -> bool:
+        return self.answer is None or self.answer.done()
+
+
+class Worker:
+    """Owns the polling thread; implements `AssignmentListener` for its source."""
+
+    def __init__(
+        self, flow: Flow, slot: ModelSlot, board: StatusBoard, metrics: WorkerMetrics, settings: Settings, clock: Clock
+    ) -> None:
+        self._source = flow.source
+        self._pipeline = flow.pipeline
+        self._delivery = flow.delivery
+        self._slot = slot
+        self._board = board
+        self._metrics = metrics
+        self._settings = settings
+        self._clock = clock
+        self._in_flight: deque[_InFlight] = deque()
+        self._totals = Totals()
+        self._paused: tuple[Partition, ...] = ()
+        self._assigned: set[Partition] = set()
+        self._last_poll_s = clock.monotonic_s()
+        self._next_commit_s = clock.monotonic_s()
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self.last_turn_s = clock.monotonic_s()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set: wait for a model, then answer records; at the end drain, commit, leave the group."""
+        try:
+            while not stop.is_set() and self._slot.model is None:
+                self.last_turn_s = self._clock.monotonic_s()
+                self._clock.wait(stop, POLL_IDLE_S)
+            if self._slot.model is None:
+                return
+            self._pipeline.use(self._slot.model)
+            self._source.subscribe(self._settings.topics.raw, self)
+            while not stop.is_set():
+                self.turn()
+            self._board.draining()
+            self._drain()
+            self._source.close()
+        finally:
+            self._device.shutdown(wait=True, cancel_futures=True)
+
+    def turn(self) -> None:
+        """One turn of the loop; never waits longer than a second, but for a sink that is slower than the source."""
+        self.last_turn_s = self._clock.monotonic_s()
+        model = self._slot.model
+        if model is None:
+            raise InvariantError("the loop turns without a model")
+        self._pipeline.use(model)
+        self._fetch()
+        self._finish_answered()
+        self._submit()
+        self._commit_if_due()
+
+    # -- the four chores -------------------------------------------------------------------------------------------
+
+    def _fetch(self) -> None:
+        if self._buffer_is_full():
+            self._wait_for_device(POLL_IDLE_S)
+            if self._clock.monotonic_s() - self._last_poll_s < POLL_AT_LEAST_EVERY_S:
+                return
+            self._pause()
+        elif self._paused and self._pipeline.buffered_records < self._settings.batch.max_records:
+            self._resume()
+        timeout_s = POLL_BUSY_S if self._in_flight else POLL_IDLE_S
+        try:
+            records = self._source.poll(self._settings.batch.max_records, 0.0 if self._paused else timeout_s)
+        except TransientError as error:
+            if self._board.problem("kafka", f"Kafka is away: {error}"):
+                log.warning("degraded", server="kafka", reason=str(error))
+            self._clock.wait(threading.Event(), RETRY_S)
+            return
+        self._last_poll_s = self._clock.monotonic_s()
+        self._board.problem("kafka", None)
+        if len(records):
+            self._pipeline.feed(records, self._clock.monotonic_s())
+
+    def _submit(self) -> None:
+        while len(self._in_flight) < MAX_IN_FLIGHT:
+            work = self._pipeline.take(self._clock.monotonic_s(), device_idle=not self._in_flight)
+            if work is None:
+                return
+            answer = self._device.submit(self._infer, work) if len(work.windows) else None
+            self._in_flight.append(_InFlight(work, answer))
+
+    def _finish_answered(self) -> None:
+        while self._in_flight and self._in_flight[0].done():
+            self._finish(self._in_flight.popleft())
+
+    def _commit_if_due(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s < self._next_commit_s:
+            return
+        self._next_commit_s = now_s + self._settings.worker.commit_interval_s
+        self._commit()
+        lag = self._source.lag()
+        self._board.positioned({p: lag.get(p, 0) for p in self._assigned})
+        self._metrics.lag_records.set(sum(lag.values()))
+        self._metrics.streams.set(self._pipeline.stream_count)
+
+    # -- assignment ------------------------------------------------------------------------------------------------
+
+    def on_assigned(self, committed: Mapping[Partition, Position | None]) -> Mapping[Partition, int]:
+        self._assigned |= set(committed)
+        starts = self._pipeline.assign(committed)
+        log.info("partitions assigned", partitions=_names(committed), rewinding=_names(starts) or "none")
+        return starts
+
+    def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        self._finish_all()
+        self._commit()
+        self._forget(partitions)
+        log.info("partitions revoked", partitions=_names(partitions))
+
+    def on_lost(self, partitions: Sequence[Partition]) -> None:
+        self._forget(partitions)
+        log.warning("partitions lost", partitions=_names(partitions))
+
+    # -- helpers ---------------------------------------------------------------------------------------------------
+
+    def _infer(self, work: Work) -> Inference:
+        with self._metrics.model_s.time():
+            return work.model.infer(work.windows)
+
+    def _finish(self, flight: _InFlight) -> None:
+        inference = flight.answer.result() if flight.answer is not None else None
+        outputs = self._pipeline.complete(flight.work, inference)
+        for batch in (outputs.cleaned, outputs.flagged, outputs.dead_letters):
+            if len(batch):
+                self._delivery.produce(batch)
+        if len(flight.work.windows):
+            self._slot.recent_windows = flight.work.windows
+        self._count(flight.work, outputs)
+
+    def _count(self, work: Work, outputs: Outputs) -> None:
+        before, dead = self._totals, sum(outputs.rejected.values())
+        self._totals = Totals(
+            before.records + outputs.records, before.flagged + outputs.flagged_samples, before.dead_letters + dead
+        )
+        self._board.answered(work.model.identity, self._totals)
+        metrics = self._metrics
+        metrics.batches.inc()
+        metrics.records.inc(outputs.records)
+        metrics.samples.inc(outputs.samples)
+        metrics.flagged.inc(outputs.flagged_samples)
+        metrics.batch_records.observe(outputs.records)
+        for reason, count in outputs.rejected.items():
+            metrics.dead_letters.labels(reason.value).inc(count)
+        if work.oldest_ms >= 0:
+            metrics.latency_s.observe(max(self._clock.wall_ms() - work.oldest_ms, 0) / 1000)
+
+    def _commit(self) -> None:
+        positions = self._pipeline.positions()
+        if not positions:
+            return
+        try:
+            self._delivery.commit(positions)
+        except DeliveryError:
+            raise
+        except TransientError as error:
+            # The outputs are acknowledged, only the group did not take the offsets: work done twice, nothing lost.
+            log.warning("commit put off", reason=str(error))
+            return
+        self._pipeline.committed(positions)
+        self._metrics.commits.inc()
+
+    def _finish_all(self) -> None:
+        while self._in_flight:
+            self._finish(self._in_flight.popleft())
+
+    def _drain(self) -> None:
+        """Answer what has been fetched, within the deadline; the rest is read again by whoever comes next."""
+        deadline = Deadline.after(self._clock, self._settings.worker.drain_timeout_s)
+        while not deadline.passed():
+            self._submit()
+            if not self._in_flight:
+                break
+            self._finish(self._in_flight.popleft())
+        self._commit()
+        log.info("drained", records=self._totals.records, left_in_buffer=self._pipeline.buffered_records)
+
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        self._pipeline.revoke(partitions)
+        self._assigned -= set(partitions)
+        self._paused = tuple(p for p in self._paused if p in self._assigned)
+
+    def _buffer_is_full(self) -> bool:
+        limits = self._settings.batch
+        return (
+            self._pipeline.buffered_records >= MAX_IN_FLIGHT * limits.max_records
+            or self._pipeline.buffered_bytes >= MAX_IN_FLIGHT * limits.max_bytes
+        )
+
+    def _wait_for_device(self, timeout_s: float) -> None:
+        answers = [flight.answer for flight in self._in_flight if flight.answer is not None]
+        if answers:
+            wait(answers[:1], timeout_s)
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = tuple(self._assigned)
+            self._source.pause(self._paused)
+
+    def _resume(self) -> None:
+        self._source.resume(self._paused)
+        self._paused = ()
+
+
+def _names(partitions: Sequence[Partition] | Mapping[Partition, object]) -> str:
+    return ",".join(f"{p.topic}/{p.number}" for p in sorted(partitions))
