@@ -6,6 +6,7 @@ These pass the same contract tests as the real clients.
 from stream_ae.testing.broker import InMemoryBroker, InMemoryRecord
 from stream_ae.testing.clock import ManualClock
 from stream_ae.testing.kafka import InMemoryReader, InMemorySink, InMemorySource
+from stream_ae.testing.registry import InMemoryRedis, InMemorySignal, InMemoryStore
 
 __all__ = [
     "ManualClock",
@@ -14,4 +15,7 @@ __all__ = [
     "InMemorySource",
     "InMemorySink",
     "InMemoryReader",
+    "InMemoryStore",
+    "InMemoryRedis",
+    "InMemorySignal",
 ]
