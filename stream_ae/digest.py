@@ -1,0 +1,31 @@
+"""One number for the content of a version folder, wherever it lies."""
+
+import hashlib
+from pathlib import Path
+
+from stream_ae.errors import ModelError
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 (hex) over the names and contents of all files under `folder`, independent of its own path.
+
+    Two folders with the same digest hold the same version. Raises ModelError when there is nothing to read.
+    """
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise ModelError(f"version folder {folder} does not exist or is empty: save or fetch the version again")
+    total = hashlib.sha256()
+    for name, path in files:
+        # Lengths first, so that no two different folders feed the same bytes.
+        total.update(f"{len(name.encode())} {name} {path.stat().st_size}\n".encode())
+        total.update(file_digest(path).encode())
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of one file. Raises ModelError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): fetch the version again") from error

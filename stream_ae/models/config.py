@@ -1,0 +1,94 @@
+"""What `config.json` of a version folder says, read strictly: no key too many, none too few."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from stream_ae.errors import ModelError
+
+SCHEMA: Final = 1
+"""Raised when a folder written by this code can no longer be read by the code before it."""
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class DenseConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="dense"):
+    """A dense autoencoder over whole windows: window*channels -> hidden -> latent -> hidden -> window*channels."""
+
+    channels: Count
+    window: Count
+    hidden: Annotated[tuple[Count, ...], Meta(min_length=1, max_length=16)] = (64,)
+    latent: Count = 16
+
+
+# A second architecture makes this a union: `DenseConfig | ConvConfig`; msgspec tells them apart by `kind`.
+ArchitectureConfig = DenseConfig
+
+
+class TailConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One calibrated scale, see `models.calibration.TailScale`."""
+
+    knots: list[float]
+    levels: list[float]
+    shape: float
+    sigma: float
+
+
+class ScoringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How errors become a score; the per-channel error levels lie beside the weights."""
+
+    span: Count
+    decay: float
+    newest: TailConfig
+    smoothed: TailConfig
+    fused: TailConfig
+    threshold: float
+
+
+class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of `config.json`."""
+
+    schema: Literal[1] = SCHEMA
+    architecture: ArchitectureConfig
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    window: Count
+    lookahead: Annotated[int, Meta(ge=0)]
+    recentre: float
+    scoring: ScoringConfig
+    lineage: dict[str, str]
+    weights_sha256: str
+
+
+def encoded(config: VersionConfig) -> bytes:
+    """Canonical JSON: sorted keys, two spaces, one newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(config, order="sorted"), indent=2) + b"\n"
+
+
+def decoded(text: bytes, where: str) -> VersionConfig:
+    """The configuration that `text` holds. Raises ModelError naming the key that is unknown, missing or wrong."""
+    try:
+        config = msgspec.json.decode(text, type=VersionConfig)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(
+            f"{where} is not a version's configuration: {error}. Register the version again, or use the release of "
+            "stream-ae that wrote it"
+        ) from error
+    _check(config, where)
+    return config
+
+
+def _check(config: VersionConfig, where: str) -> None:
+    count, architecture = len(config.channels), config.architecture
+    problems = {
+        f"{count} channels, but {len(config.units)} units": len(config.units) != count,
+        f"{count} channels, but the network has {architecture.channels}": architecture.channels != count,
+        f"window {config.window}, but the network has {architecture.window}": architecture.window != config.window,
+        f"lookahead {config.lookahead} does not fit window {config.window}": config.lookahead >= config.window,
+        "two channels of one name": len(set(config.channels)) != count,
+        f"span {config.scoring.span} exceeds the window": config.scoring.span > config.window - config.lookahead,
+    }
+    found = [problem for problem, there in problems.items() if there]
+    if found:
+        raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")

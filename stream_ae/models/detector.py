@@ -1,0 +1,168 @@
+"""One trained model: windows in, denoised samples, scores and explanations out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stream_ae.errors import ModelError
+from stream_ae.models.autoencoder import Autoencoder
+from stream_ae.models.blocks import finite
+from stream_ae.models.config import ArchitectureConfig
+from stream_ae.models.normaliser import Normalised, Normaliser
+from stream_ae.models.scoring import Scoring, Views, tempered
+from stream_ae.records import Float32, Inference, ModelIdentity
+
+UNREGISTERED = ModelIdentity(name="unregistered", version="0", digest="")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What goes in: C channels, their units ("" = unknown), T samples, the target `lookahead` before the end."""
+
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    window: int
+    lookahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network with the arguments that build it again, and the units it thinks in."""
+
+    config: ArchitectureConfig
+    autoencoder: Autoencoder
+    normaliser: Normaliser
+
+    @property
+    def device(self) -> torch.device:
+        return self.normaliser.scale.device
+
+    def to(self, device: torch.device) -> "Network":
+        return replace(self, autoencoder=self.autoencoder.to(device), normaliser=self.normaliser.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Network, normaliser, score and threshold: all that a version is. Satisfies `flow.model.ServedModel`.
+
+    Safe to use from several threads at once: nothing in it changes.
+    """
+
+    signature: Signature
+    network: Network
+    scoring: Scoring
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    identity: ModelIdentity = UNREGISTERED
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.signature.channels
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return self.signature.units
+
+    @property
+    def window(self) -> int:
+        return self.signature.window
+
+    @property
+    def lookahead(self) -> int:
+        return self.signature.lookahead
+
+    @property
+    def threshold(self) -> float:
+        """A score above it is an anomaly; it is -log10 of the false-alarm rate that was asked for."""
+        return self.scoring.threshold
+
+    @property
+    def code_size(self) -> int:
+        """Columns of what `encode` gives: the latent code and one base per channel."""
+        return self.network.config.latent + len(self.channels)
+
+    def with_identity(self, identity: ModelIdentity) -> "Detector":
+        """The same model under its registered name; shares all tensors."""
+        return replace(self, identity=identity)
+
+    def to(self, device: str | torch.device) -> "Detector":
+        """The model on `device`. The network's weights move, so do not use the old one any longer."""
+        where = torch.device(device)
+        return replace(self, network=self.network.to(where), scoring=self.scoring.to(where))
+
+    def infer(self, windows: Float32) -> Inference:
+        """Answer windows (B, C, T), see `ServedModel.infer`. Fastest if they lie in memory as (B, T, C)."""
+        with torch.inference_mode():
+            x_hat, views, broken = self._reconstruct(self.tensor(windows))
+        score, share = self.scoring.score(views)
+        if broken is not None:
+            score[broken], share[broken] = np.inf, 1.0 / len(self.channels)
+        return Inference(x_hat, score, np.power(10.0, -score), share)
+
+    def views(self, windows: Float32) -> Views:
+        """The raw scores before calibration, for `training.calibrate`."""
+        with torch.inference_mode():
+            return self._reconstruct(self.tensor(windows))[1]
+
+    def encode(self, windows: Float32) -> Float32:
+        """Windows (B, C, T) to codes (B, Z + C): the latent code, then the window's base in the network's units."""
+        normaliser = self.network.normaliser
+        with torch.inference_mode():
+            seen = normaliser.apply(self.tensor(windows))
+            z = self.network.autoencoder.encode(seen.x).mode()
+            base = (seen.base - normaliser.centre) / normaliser.scale
+            code: Float32 = torch.cat([z, base[..., 0]], 1).cpu().numpy()
+        return code
+
+    def decode(self, codes: Float32) -> Float32:
+        """Codes as `encode` gives them to windows (B, C, T) in the input's units, denoised."""
+        normaliser, latent = self.network.normaliser, self.network.config.latent
+        if codes.ndim != 2 or codes.shape[1] != self.code_size:
+            raise ModelError(f"codes have shape {codes.shape}; this model's are (N, {self.code_size})")
+        with torch.inference_mode():
+            code = torch.from_numpy(np.require(codes, np.float32, ["C", "W"])).to(self.network.device)
+            base = code[:, latent:, None] * normaliser.scale + normaliser.centre
+            windows: Float32 = normaliser.restore(self.network.autoencoder.decode(code[:, :latent]), base).cpu().numpy()
+        return windows
+
+    def tensor(self, windows: Float32) -> Tensor:
+        """The windows on the model's device, (B, C, T), in memory as (B, T, C). Raises ModelError on another shape."""
+        expected = (len(self.channels), self.window)
+        if windows.ndim != 3 or windows.shape[1:] != expected:
+            raise ModelError(f"windows have shape {windows.shape}; model {self.identity.name} takes (B, {expected})")
+        rows = np.require(windows.transpose(0, 2, 1), np.float32, ["C", "W"])
+        return torch.from_numpy(rows).to(self.network.device).transpose(1, 2)
+
+    def _reconstruct(self, windows: Tensor) -> tuple[Float32, Views, np.ndarray[tuple[int], np.dtype[np.bool_]] | None]:
+        """x_hat (B, C), the error's views, and which windows the network could not answer (None: it answered all)."""
+        end = self.window - self.lookahead
+        first = end - self.scoring.levels.span
+        network, normaliser = self.network.autoencoder, self.network.normaliser
+        seen = normaliser.apply(windows)
+        z = network.encode(seen.x).mode()
+        recent = network.decode(z, first, end)
+        broken = None
+        if not finite(recent):
+            recent, broken = _mended(recent, seen.x[..., first:end])
+        error, observed = self._error(windows[..., first:end], recent, seen, slice(first, end))
+        views = self.scoring.levels.views(error, observed)
+        target = recent[..., -1:]
+        x_hat: Float32 = normaliser.restore(target, seen.base)[..., 0].cpu().numpy()
+        return x_hat, views, broken
+
+    def _error(self, x: Tensor, x_hat: Tensor, seen: Normalised, part: slice) -> tuple[Tensor, Tensor | None]:
+        error = tempered((x - seen.base).div_(self.network.normaliser.scale).sub_(x_hat).abs_())
+        if seen.observed is None:
+            return error, None
+        observed = seen.observed[..., part]
+        return torch.where(observed, error, 0.0), observed
+
+
+def _mended(recent: Tensor, x: Tensor) -> tuple[Tensor, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """Windows that came out NaN or infinite get their (normalised) input back, and are named."""
+    broken = ~torch.isfinite(recent).flatten(1).all(1)
+    if bool(broken.all()):
+        raise ModelError("the network answered no window of the batch with finite numbers: go back to another version")
+    return torch.where(broken[:, None, None], x, recent), broken.cpu().numpy()

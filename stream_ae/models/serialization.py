@@ -1,0 +1,154 @@
+"""A version folder: `weights.safetensors` and `config.json`. Loading runs no code from it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from stream_ae.digest import folder_digest
+from stream_ae.errors import DigestError, ModelError
+from stream_ae.models.autoencoder import Autoencoder, build
+from stream_ae.models.blocks import finite
+from stream_ae.models.calibration import TailScale
+from stream_ae.models.config import ScoringConfig, VersionConfig, decoded, encoded
+from stream_ae.models.detector import Detector, Network, Signature
+from stream_ae.models.normaliser import Normaliser
+from stream_ae.models.scoring import ErrorLevels, Scoring
+from stream_ae.records import ModelIdentity
+
+WEIGHTS = "weights.safetensors"
+CONFIG = "config.json"
+NETWORK = "network."
+# Tensors that are not the network's: (C, 1) of the normaliser, (C,) of the error levels; the latter divide.
+NORMALISER = ("normaliser.centre", "normaliser.scale", "normaliser.low", "normaliser.high")
+LEVELS = ("levels.newest", "levels.smoothed")
+POSITIVE = ("normaliser.scale", *LEVELS)
+
+
+def save(detector: Detector, folder: Path) -> None:
+    """Write the version folder; the same detector gives the same bytes. An existing version there is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = safetensors.torch.save(_tensors(detector))
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / CONFIG).write_bytes(encoded(_config(detector, hashlib.sha256(weights).hexdigest())))
+
+
+def load(folder: Path, device: str = "cpu") -> Detector:
+    """The detector that `save` wrote, identified by the folder's name and digest until it is given its version.
+
+    Raises DigestError if the weights are not those that the configuration was written with, ModelError if anything
+    else is missing, unreadable or does not fit together.
+    """
+    config = decoded(_bytes(folder / CONFIG), str(folder / CONFIG))
+    weights = _bytes(folder / WEIGHTS)
+    if hashlib.sha256(weights).hexdigest() != config.weights_sha256:
+        raise DigestError(f"{folder / WEIGHTS} is not the file that {CONFIG} was written with: fetch the version again")
+    tensors = _parsed(weights, folder / WEIGHTS)
+    detector = Detector(
+        signature=Signature(config.channels, config.units, config.window, config.lookahead),
+        network=_network(config, tensors, folder / WEIGHTS),
+        scoring=_scoring(config.scoring, tensors, str(folder / CONFIG)),
+        lineage=config.lineage,
+        identity=ModelIdentity(folder.resolve().name, "0", folder_digest(folder)),
+    )
+    return detector.to(device)
+
+
+def _tensors(detector: Detector) -> dict[str, Tensor]:
+    normaliser, levels = detector.network.normaliser, detector.scoring.levels
+    own = (normaliser.centre, normaliser.scale, normaliser.low, normaliser.high, levels.newest, levels.smoothed)
+    tensors = {NETWORK + name: tensor for name, tensor in detector.network.autoencoder.state_dict().items()}
+    tensors |= dict(zip((*NORMALISER, *LEVELS), own, strict=True))
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _config(detector: Detector, weights_sha256: str) -> VersionConfig:
+    signature, scoring = detector.signature, detector.scoring
+    return VersionConfig(
+        architecture=detector.network.config,
+        channels=signature.channels,
+        units=signature.units,
+        window=signature.window,
+        lookahead=signature.lookahead,
+        recentre=detector.network.normaliser.recentre,
+        scoring=ScoringConfig(
+            span=scoring.levels.span,
+            decay=scoring.levels.decay,
+            newest=scoring.newest.config(),
+            smoothed=scoring.smoothed.config(),
+            fused=scoring.fused.config(),
+            threshold=scoring.threshold,
+        ),
+        lineage=dict(detector.lineage),
+        weights_sha256=weights_sha256,
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}): a version folder holds {WEIGHTS} and {CONFIG}; "
+            "fetch or save it again"
+        ) from error
+
+
+def _parsed(weights: bytes, path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(weights)
+    except (SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} is not a safetensors file ({error}): fetch the version again") from error
+
+
+def _network(config: VersionConfig, tensors: dict[str, Tensor], path: Path) -> Network:
+    # Built without memory first: a configuration that asks for a giant network is refused before it is given room.
+    with torch.device("meta"):
+        autoencoder = build(config.architecture)
+    count = len(config.channels)
+    expected = {NETWORK + name: tuple(tensor.shape) for name, tensor in autoencoder.state_dict().items()}
+    expected |= dict.fromkeys(NORMALISER, (count, 1))
+    expected |= dict.fromkeys(LEVELS, (count,))
+    _check(tensors, expected, path)
+    _put(autoencoder, tensors)
+    centre, scale, low, high = (tensors[name] for name in NORMALISER)
+    normaliser = Normaliser(centre, scale, low, high, config.recentre)
+    return Network(config.architecture, autoencoder, normaliser)
+
+
+def _put(autoencoder: Autoencoder, tensors: dict[str, Tensor]) -> None:
+    own = {name.removeprefix(NETWORK): tensor for name, tensor in tensors.items() if name.startswith(NETWORK)}
+    autoencoder.load_state_dict(own, strict=True, assign=True)
+    autoencoder.requires_grad_(False).eval()
+
+
+def _check(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], path: Path) -> None:
+    again = "train and register the version again"
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        what = "is missing" if name in expected else "is not known"
+        raise ModelError(f"{path}: tensor {name} {what}: {again}")
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != expected[name] or tensor.dtype != torch.float32:
+            raise ModelError(
+                f"{path}: tensor {name} is {tensor.dtype} {tuple(tensor.shape)}, not float32 {expected[name]}: {again}"
+            )
+        if not finite(tensor):
+            raise ModelError(f"{path}: tensor {name} holds NaN or infinite values: {again}")
+    for name in POSITIVE:
+        if not bool((tensors[name] > 0).all()):
+            raise ModelError(f"{path}: tensor {name} must be above 0 everywhere: {again}")
+
+
+def _scoring(config: ScoringConfig, tensors: dict[str, Tensor], where: str) -> Scoring:
+    levels = ErrorLevels(tensors[LEVELS[0]], tensors[LEVELS[1]], config.span, config.decay)
+    return Scoring(
+        levels=levels,
+        newest=TailScale.of(config.newest, f"{where}: scoring.newest"),
+        smoothed=TailScale.of(config.smoothed, f"{where}: scoring.smoothed"),
+        fused=TailScale.of(config.fused, f"{where}: scoring.fused"),
+        threshold=config.threshold,
+    )

@@ -1,0 +1,104 @@
+"""The front door: streams in, a calibrated detector out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream_ae.errors import ConfigError
+from stream_ae.models.config import DenseConfig
+from stream_ae.models.detector import Detector, Signature
+from stream_ae.records import Float32
+from stream_ae.settings import TrainingSettings
+from stream_ae.training.calibrate import calibrated
+from stream_ae.training.dataset import HeldOut, checked, split
+from stream_ae.training.fit import Progress, fit
+from stream_ae.training.normalise import fitted_normaliser
+
+HOLDOUT_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a training did, for people and for MLflow."""
+
+    streams: int
+    rows: int
+    windows: int
+    held_out: int
+    epochs: int
+    best_epoch: int
+    train_loss: float
+    validation_loss: float
+    threshold: float
+    warnings: tuple[str, ...]
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers by name."""
+        names = ("streams", "rows", "windows", "held_out", "epochs", "best_epoch", "train_loss", "validation_loss")
+        return {name: float(getattr(self, name)) for name in (*names, "threshold")}
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A detector, how it came about, and the rows it was not fitted on, to compare it with others."""
+
+    detector: Detector
+    report: TrainingReport
+    held_out: HeldOut
+
+
+def train(
+    streams: Sequence[Float32],
+    channels: Sequence[str],
+    options: TrainingSettings,
+    *,
+    units: Sequence[str] | None = None,
+    lineage: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    holdout_share: float = HOLDOUT_SHARE,
+) -> Trained:
+    """Fit, calibrate and describe a detector for streams (N_i, C) in time order, NaN = missing.
+
+    The newest `holdout_share` of each stream is not fitted on: the score is calibrated on it. Raise in `progress` to
+    cancel. Raises ConfigError if nothing can be learnt from the data, with what to do about it.
+    """
+    given_units = tuple(units) if units is not None else ("",) * len(channels)
+    if len(given_units) != len(channels):
+        raise ConfigError(f"{len(given_units)} units for {len(channels)} channels: give one each, '' where unknown")
+    usable = checked(streams, channels, options.window)
+    parts = split(usable, options.window, options.lookahead, holdout_share)
+    held_out = parts.held_out.windows(options.window, options.lookahead)
+    _check_parts(len(parts.fit), len(parts.validation), len(held_out))
+    normaliser = fitted_normaliser(parts.fit, [x[:end] for x, end in zip(usable, parts.held_out.begin, strict=True)])
+    architecture = DenseConfig(channels=len(channels), window=options.window)
+    fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress)
+    signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
+    result = calibrated(signature, fitted.network, held_out, options.false_alarm_rate, dict(lineage or {}))
+    report = TrainingReport(
+        streams=len(usable),
+        rows=sum(len(x) for x in usable),
+        windows=len(parts.fit),
+        held_out=len(held_out),
+        epochs=len(fitted.epochs),
+        best_epoch=fitted.best.number,
+        train_loss=fitted.best.train_loss,
+        validation_loss=fitted.best.validation_loss,
+        threshold=result.detector.threshold,
+        warnings=(*_silent(usable, channels), *result.warnings),
+    )
+    return Trained(result.detector, report, parts.held_out)
+
+
+def _check_parts(fit_windows: int, validation_windows: int, held_out_windows: int) -> None:
+    if min(fit_windows, validation_windows, held_out_windows) == 0:
+        raise ConfigError(
+            f"{fit_windows} windows to fit on, {validation_windows} to stop by, {held_out_windows} to calibrate on: "
+            "each part needs some; give longer streams, and values in their newest part too"
+        )
+
+
+def _silent(streams: Sequence[Float32], channels: Sequence[str]) -> list[str]:
+    """A warning for each channel that never has a value."""
+    silent = np.logical_and.reduce([np.isnan(x).all(0) for x in streams])
+    return [f"channel '{name}' never has a value" for name, never in zip(channels, silent, strict=True) if never]
