@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stream_ae.cli import config, models, replay, run, score, status, tail, topics, train, up
+from stream_ae.cli import audit, config, models, replay, run, score, status, tail, topics, train, up
 from stream_ae.cli.context import Options
 
 TRY = "Try it"
@@ -70,4 +70,5 @@ app.command(rich_help_panel=MODELS)(score.score)
 app.command(rich_help_panel=MODELS)(score.denoise)
 app.command(rich_help_panel=LOOK)(status.status)
 app.command(rich_help_panel=LOOK)(tail.tail)
+app.command(rich_help_panel=LOOK)(audit.audit)
 app.command(rich_help_panel=LOOK)(config.check_config)

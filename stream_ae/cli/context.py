@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:  # pydantic, which `--help` need not wait for
     from rich.console import Console
+    from rich.progress import ProgressColumn
 
     from stream_ae.settings import Loaded, Settings
 
@@ -58,6 +59,13 @@ def progress_console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def progress_columns() -> "list[ProgressColumn]":
+    """A progress bar as all commands draw it: what, bar, how many, how long."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    return [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
 
 
 def interrupted_by_sigterm() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream_ae.cli.columns import ArrayOption, ChannelOption, ExcludeOption, StreamOption, TimestampOption, layout_of
-from stream_ae.cli.context import progress_console, settings
+from stream_ae.cli.context import progress_columns, progress_console, settings
 
 if TYPE_CHECKING:
     from stream_ae.ports import RecordSink
@@ -63,11 +63,10 @@ def replay(
 
 
 def _send(sink: "RecordSink", outgoing: "Iterator[OutgoingBatch]", series: "list[Series]") -> int:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     sent = 0
-    with Progress(*columns, console=progress_console(), transient=True) as progress:
+    with Progress(*progress_columns(), console=progress_console(), transient=True) as progress:
         task = progress.add_task("records", total=sum(len(one.values) for one in series))
         for batch in outgoing:
             sink.produce(batch)

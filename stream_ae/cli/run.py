@@ -1,8 +1,16 @@
 """`worker` and `retrain`: the two processes that a pipeline consists of."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from stream_ae.cli.context import settings
+from stream_ae.cli.context import progress_columns, progress_console, settings
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from jobs import retrain as retraining
+    from stream_ae.training import Epoch
 
 
 def worker(context: typer.Context) -> None:
@@ -20,7 +28,33 @@ def retrain(context: typer.Context) -> None:
     """Train on the newest span of the raw topic; register, promote if it is no worse, and roll out.
 
     One shot: run it by hand, from cron, or leave it to python -m jobs.schedule.
+
+    Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the champion, 4 the data cannot be used,
+    5 another retraining is running, 6 the workers did not come up on it and the champion before is back, 7 a server
+    is away.
     """
+    from rich.progress import Progress
+
     from jobs.retrain import run
 
-    raise typer.Exit(run(settings(context)))
+    effective = settings(context)
+    with Progress(*progress_columns(), console=progress_console(), transient=True) as bars:
+        raise typer.Exit(run(effective, _shown(bars)))
+
+
+def _shown(bars: "Progress") -> "retraining.Progress":
+    """Collecting and training as bars, everything else as lines above them."""
+    from jobs import retrain as retraining
+
+    collecting = bars.add_task("collecting", total=None)
+    training = bars.add_task("training", total=None, visible=False)
+
+    def epoch(done: "Epoch") -> None:
+        seen = f"training, validation loss {done.validation_loss:.4g}"
+        bars.update(training, visible=True, total=done.of, completed=done.number, description=seen)
+
+    return retraining.Progress(
+        say=lambda sentence: bars.console.print(sentence, soft_wrap=True, markup=False),
+        collected=lambda done, total: bars.update(collecting, total=total, completed=done),
+        epoch=epoch,
+    )
