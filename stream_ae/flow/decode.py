@@ -13,12 +13,12 @@ import numpy as np
 
 from stream_ae.errors import ConfigError, RecordError
 from stream_ae.flow.columns import Decoded, Layout, reject
+from stream_ae.flow.objects import REFUSALS, ObjectReader
 from stream_ae.flow.one_record import Fields, OneRecord, read_record
 from stream_ae.flow.spans import ValueLocator
 from stream_ae.flow.stream_ids import StreamId, stream_codes, stream_id
 from stream_ae.flow.timestamps import iso_utc, shown, timestamps_ms
 from stream_ae.flow.usual import (
-    REFUSALS,
     UsualRecord,
     is_plain_name,
     nan_as_null,
@@ -62,6 +62,7 @@ class Decoder:
         columns = {name: column for column, name in enumerate(channels)}
         self._fields = Fields(settings.timestamp_field, settings.values_field, columns)
         self._read = usual_reader(channels, settings)
+        self._objects = ObjectReader(settings.values_field)
         self._locator = ValueLocator(settings.values_field, channels)
 
     def decode(self, batch: RecordBatch) -> Decoded:
@@ -131,7 +132,7 @@ class Decoder:
         for index in np.flatnonzero(layout.end[row] == 0).tolist():
             at = int(row[index])
             try:
-                layout.start[at], layout.end[at] = self._locator.span(texts[index])
+                layout.start[at], layout.end[at] = self._objects.span(texts[index])
             except RecordError as error:  # json is stricter than msgspec in fields nobody asked for: 5000 digits
                 errors[at] = error
 
@@ -140,7 +141,7 @@ class Decoder:
         parts = []
         for row in rows:
             try:
-                record = read_record(batch.values[row] or b"", self._fields)
+                record = read_record(batch.values[row] or b"", self._fields, self._objects)
                 given = stream_id(self._stream_field(record), batch.keys[row], self._settings.stream_from)
             except RecordError as error:
                 errors[row] = error

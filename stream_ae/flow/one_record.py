@@ -4,18 +4,17 @@ The slow way (some ten microseconds) beside `decode`'s typed one, and what defin
 and anything broken comes here.
 """
 
-import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from stream_ae.errors import RecordError
 from stream_ae.flow.columns import Shape
+from stream_ae.flow.objects import ObjectReader, Span
 from stream_ae.flow.timestamps import shown, timestamp_ms, timestamps_ms
 from stream_ae.records import Float64, Int64, Reason
 
@@ -23,15 +22,6 @@ INTERVAL_FIELD = "interval_ms"
 """A block with a single timestamp, its first sample's, says here how far apart its samples are."""
 
 NUMBERS = {int, float, type(None)}
-_SPACE = re.compile(r"[ \t\n\r]*")
-_JSON = json.JSONDecoder()
-
-
-class Span(NamedTuple):
-    """Bytes [start, end) of a record."""
-
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,80 +44,16 @@ class OneRecord:
     span: Span
 
 
-def read_record(value: bytes, names: Fields) -> OneRecord:
+def read_record(value: bytes, names: Fields, reader: ObjectReader) -> OneRecord:
     """Everything a record says, except whose it is. RecordError with the reason if it cannot be used."""
-    fields, spans = read_object(value)
+    fields, span = reader.read(value)
     given = fields.get(names.values)
     if given is None:
         there = ", ".join(map(shown, list(fields)[:8])) or "nothing"
         raise RecordError(Reason.WRONG_SHAPE, f"there is no field {names.values!r}; the record has {there}")
     shape, values = _values(given, names.channels)
     times = _times(fields, names.timestamp, len(values), shape)
-    return OneRecord(fields, times, values, shape, spans[names.values])
-
-
-def read_object(value: bytes) -> tuple[dict[str, Any], dict[str, Span]]:
-    """A JSON object's fields and where each one's value stands in the bytes; of a repeated field the last counts.
-
-    NaN and Infinity are read as Python's json writes them. RecordError if the bytes are no JSON object.
-    """
-    if not value:
-        raise RecordError(Reason.EMPTY, "the record is empty (0 bytes); a JSON object is expected")
-    try:
-        text = value.decode()
-    except UnicodeDecodeError as error:
-        at = f"byte 0x{value[error.start]:02x} at {error.start}"
-        raise RecordError(Reason.NOT_UTF8, f"the record is not UTF-8 ({at}); a JSON object is expected") from None
-    try:
-        fields, places = _scan(text)
-    except RecursionError:
-        raise RecordError(Reason.NOT_JSON, "the record is nested too deeply to be read as JSON") from None
-    except ValueError as error:
-        raise RecordError(Reason.NOT_JSON, f"the record is not JSON: {error}") from None
-    if not text.isascii():
-        places = {name: _in_bytes(text, place) for name, place in places.items()}
-    return fields, places
-
-
-def _scan(text: str) -> tuple[dict[str, Any], dict[str, Span]]:
-    fields: dict[str, Any] = {}
-    places: dict[str, Span] = {}
-    at = _after_space(text, 0)
-    if text[at : at + 1] != "{":
-        other = type(json.loads(text)).__name__
-        raise RecordError(Reason.WRONG_SHAPE, f"the record is a JSON {other}; an object is expected")
-    at = _after_space(text, at + 1)
-    more = text[at : at + 1] != "}"
-    while more:
-        if text[at : at + 1] != '"':
-            raise json.JSONDecodeError("expected a field name in double quotes", text, at)
-        name, at = _JSON.raw_decode(text, at)
-        at = _after_space(text, _after(text, at, ":"))
-        fields[name], end = _JSON.raw_decode(text, at)
-        places[name] = Span(at, end)
-        at = _after_space(text, end)
-        more = text[at : at + 1] == ","
-        at = _after_space(text, at + 1) if more else at
-    if _after_space(text, _after(text, at, "}")) != len(text):
-        raise json.JSONDecodeError("extra data after the object", text, at + 1)
-    return fields, places
-
-
-def _after(text: str, at: int, mark: str) -> int:
-    at = _after_space(text, at)
-    if text[at : at + 1] != mark:
-        raise json.JSONDecodeError(f"expected {mark!r}", text, at)
-    return at + 1
-
-
-def _after_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
-
-
-def _in_bytes(text: str, place: Span) -> Span:
-    start = len(text[: place.start].encode())
-    return Span(start, start + len(text[place.start : place.end].encode()))
+    return OneRecord(fields, times, values, shape, span)
 
 
 def _values(given: object, channels: Mapping[str, int]) -> tuple[Shape, Float64]:

@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from stream_ae.flow.columns import Shape, UInt8
-from stream_ae.flow.one_record import Span, read_object
-from stream_ae.flow.usual import REFUSALS
 from stream_ae.records import Bool, Int32, Int64
 
 QUOTE, COLON, SPACE, BACKSLASH = b'": \\'
@@ -19,14 +16,11 @@ class ValueLocator:
     """Finds the values' bytes in records that `decode` accepts: JSON objects (NaN allowed) that have the field."""
 
     def __init__(self, field: str, channels: Sequence[str]) -> None:
-        self._name = field
         self._field = field.encode()
         self._plain_names = not any("}" in name for name in channels)
-        located = msgspec.defstruct("Located", [("values", msgspec.Raw)], rename={"values": field}, gc=False)
-        self._read_raw = msgspec.json.Decoder(located).decode
 
     def spans(self, records: Sequence[bytes], shape: UInt8) -> tuple[Int32, Int32]:
-        """Bytes [start, end) of flat values, NAMED or LISTED, in each record; both 0 where only `span` can tell.
+        """Bytes [start, end) of flat values, NAMED or LISTED, in each record; both 0 where only a parser can tell.
 
         In valid JSON without a backslash the bytes `"field"` are one whole string, for a quote inside a string needs
         a backslash. So if a record has them once, they are its key: it has that key somewhere. And no bracket closes
@@ -49,18 +43,6 @@ class ValueLocator:
                 end[rows] = closings[np.searchsorted(closings, first)] + 1 - start_of_record[rows]
         end[_with_backslash(data, start_of_record)] = 0
         return start.astype(np.int32), end.astype(np.int32)
-
-    def span(self, record: bytes) -> Span:
-        """The same for one record of any form, by parsing it. RecordError if Python's json does not read it."""
-        try:
-            text = bytes(self._read_raw(record).values)
-        except REFUSALS:
-            text = b""
-        if text and record.count(text) == 1:
-            start = record.find(text)
-            return Span(start, start + len(text))
-        _, places = read_object(record)
-        return places[self._name]
 
 
 def _single_keys(data: UInt8, start_of_record: Int64, field: bytes) -> tuple[Int64, Int64]:

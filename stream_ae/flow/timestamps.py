@@ -42,14 +42,16 @@ def timestamp_ms(stamp: object) -> int:
 def timestamps_ms(stamps: Sequence[object]) -> tuple[Int64, dict[int, RecordError]]:
     """Each of many timestamps in milliseconds, and by index the error of those that are none (their value is 0)."""
     kinds = set(map(type, stamps))
-    if kinds <= {int} or kinds == {float}:
-        try:
+    try:
+        if kinds <= {int} or kinds == {float}:
             numbers = np.array(stamps, np.float64)
-        except OverflowError:
-            return _one_by_one(stamps)
-        # In float64 an int below 1e14 is exact.
-        if bool((np.abs(numbers) < MILLISECONDS_BELOW).all()):
-            return _of_numbers(numbers), {}
+            # In float64 an int below 1e14 is exact.
+            if bool((np.abs(numbers) < MILLISECONDS_BELOW).all()):
+                return _of_numbers(numbers), {}
+        elif kinds == {str}:
+            return np.array([_of_text(str(stamp)) for stamp in stamps], np.int64), {}
+    except (OverflowError, RecordError):
+        return _one_by_one(stamps)
     return _one_by_one(stamps)
 
 

@@ -12,9 +12,6 @@ from stream_ae.flow.columns import Shape, UInt8
 from stream_ae.records import Float64
 from stream_ae.settings import DecodeSettings
 
-REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for a record that it cannot read."""
-
 UsualRecord = Any
 """A generated struct: `timestamp` (int, float or str), `values` (a struct of C floats, or a list of C floats) and
 `stream` (str or None). A float may be None."""
