@@ -56,7 +56,8 @@ def roll_out(
 
 
 def _look(signal: ModelSignal, model: ModelIdentity, announced_ms: int) -> Rollout:
-    on_it, not_on_it = [], []
+    on_it: list[WorkerStatus] = []
+    not_on_it: list[WorkerStatus] = []
     for worker in signal.workers():
         runs_it = worker.model is not None and worker.model.digest == model.digest
         (on_it if runs_it else not_on_it).append(worker)

@@ -51,7 +51,7 @@ class _Flagged(msgspec.Struct):
 def newest_span(reader: RecordReader, settings: Settings, now_ms: int) -> Span:
     """The newest `retrain.span_s` of the raw topic, as it is now."""
     start_ms = now_ms - int(settings.retrain.span_s * 1000)
-    ranges = sorted(reader.ranges(settings.topics.raw, max(start_ms, 0)))
+    ranges = sorted(reader.ranges(settings.topics.raw, max(start_ms, 0)), key=lambda r: r.partition)
     return Span(tuple(r for r in ranges if r.end > r.begin), start_ms, now_ms)
 
 

@@ -71,7 +71,8 @@ class HealthServer:
                 ready = status.health in (Health.RUNNING, Health.DEGRADED)
                 return _plain(start_response, ready, "\n".join((status.health.value, *status.problems)))
             case "/metrics":
-                return self._metrics(environ, start_response)
+                answer: Iterable[bytes] = self._metrics(environ, start_response)
+                return answer
             case _:
                 start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
                 return [b"/healthz /readyz /metrics\n"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stream_ae.clock import Clock, Deadline
 from stream_ae.errors import DeliveryError, InvariantError, TransientError
+from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.kafka.delivery import AtLeastOnce
 from stream_ae.ports import RecordSource
@@ -78,8 +79,7 @@ class Worker:
                 self._clock.wait(stop, POLL_IDLE_S)
             if self._slot.model is None:
                 return
-            self._pipeline.use(self._slot.model)
-            self._source.subscribe(self._settings.topics.raw, self)
+            self.join()
             while not stop.is_set():
                 self.turn()
             self._board.draining()
@@ -88,23 +88,31 @@ class Worker:
         finally:
             self._device.shutdown(wait=True, cancel_futures=True)
 
+    def join(self) -> None:
+        """Become a member of the group; there must be a model."""
+        self._pipeline.use(self._model())
+        self._source.subscribe(self._settings.topics.raw, self)
+
     def turn(self) -> None:
         """One turn of the loop; never waits longer than a second, but for a sink that is slower than the source."""
         self.last_turn_s = self._clock.monotonic_s()
-        model = self._slot.model
-        if model is None:
-            raise InvariantError("the loop turns without a model")
-        self._pipeline.use(model)
+        self._pipeline.use(self._model())
         self._fetch()
         self._finish_answered()
         self._submit()
         self._commit_if_due()
 
+    def wait_for_device(self, timeout_s: float) -> None:
+        """Until the oldest batch in flight is answered, at most `timeout_s`."""
+        answers = [flight.answer for flight in self._in_flight if flight.answer is not None]
+        if answers:
+            wait(answers[:1], timeout_s)
+
     # -- the four chores -------------------------------------------------------------------------------------------
 
     def _fetch(self) -> None:
         if self._buffer_is_full():
-            self._wait_for_device(POLL_IDLE_S)
+            self.wait_for_device(POLL_IDLE_S)
             if self._clock.monotonic_s() - self._last_poll_s < POLL_AT_LEAST_EVERY_S:
                 return
             self._pause()
@@ -165,6 +173,11 @@ class Worker:
         log.warning("partitions lost", partitions=_names(partitions))
 
     # -- helpers ---------------------------------------------------------------------------------------------------
+
+    def _model(self) -> ServedModel:
+        if self._slot.model is None:
+            raise InvariantError("the loop turns without a model")
+        return self._slot.model
 
     def _infer(self, work: Work) -> Inference:
         with self._metrics.model_s.time():
@@ -238,11 +251,6 @@ class Worker:
             self._pipeline.buffered_records >= MAX_IN_FLIGHT * limits.max_records
             or self._pipeline.buffered_bytes >= MAX_IN_FLIGHT * limits.max_bytes
         )
-
-    def _wait_for_device(self, timeout_s: float) -> None:
-        answers = [flight.answer for flight in self._in_flight if flight.answer is not None]
-        if answers:
-            wait(answers[:1], timeout_s)
 
     def _pause(self) -> None:
         if not self._paused:

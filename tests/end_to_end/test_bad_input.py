@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
+from stream_ae.errors import ConfigError
 from stream_ae.records import Reason
-from tests.end_to_end.conftest import (
+from tests.end_to_end.world import (
     CHANNELS,
     START_MS,
     PipelineOnServers,
@@ -43,7 +46,7 @@ BROKEN: Mapping[str, tuple[bytes, Reason]] = {
 
 
 def test_each_broken_record_is_a_dead_letter_and_its_neighbours_come_out(
-    make_pipeline: Make, model_folders: list, driver: str
+    make_pipeline: Make, model_folders: list[Path], driver: str
 ) -> None:
     pipeline = make_pipeline("broken", kafka={"driver": driver})
     pipeline.publish(model_folders[0])
@@ -73,7 +76,7 @@ def test_each_broken_record_is_a_dead_letter_and_its_neighbours_come_out(
         assert key == (None if name == "no stream id" else b"k%d" % row), name
 
 
-def test_a_batch_wholly_of_broken_records_is_all_dead_letters(make_pipeline: Make, model_folders: list) -> None:
+def test_a_batch_wholly_of_broken_records_is_all_dead_letters(make_pipeline: Make, model_folders: list[Path]) -> None:
     pipeline = make_pipeline("all-broken")
     pipeline.publish(model_folders[0])
     broken = [b"nonsense %d" % i for i in range(50)]
@@ -85,7 +88,7 @@ def test_a_batch_wholly_of_broken_records_is_all_dead_letters(make_pipeline: Mak
 
 
 def test_more_broken_records_in_a_row_than_allowed_stop_the_worker_with_a_message(
-    make_pipeline: Make, model_folders: list
+    make_pipeline: Make, model_folders: list[Path]
 ) -> None:
     pipeline = make_pipeline("schema-change", dead_letters={"max_in_a_row": 20})
     pipeline.publish(model_folders[0])
@@ -97,7 +100,9 @@ def test_more_broken_records_in_a_row_than_allowed_stop_the_worker_with_a_messag
     assert "dead_letters.max_in_a_row" in str(error)
 
 
-def test_a_payload_of_two_megabytes_is_a_dead_letter_like_any_other(make_pipeline: Make, model_folders: list) -> None:
+def test_a_payload_of_two_megabytes_is_a_dead_letter_like_any_other(
+    make_pipeline: Make, model_folders: list[Path]
+) -> None:
     pipeline = make_pipeline("large", kafka={"max_message_bytes": 4_000_000})
     pipeline.publish(model_folders[0])
     good = good_records("good", 2)
@@ -114,7 +119,7 @@ def values_of(payload: bytes | None) -> dict[str, float]:
     return dict(json.loads(payload)["values"])
 
 
-def test_missing_values_are_filled_in_not_refused(make_pipeline: Make, model_folders: list) -> None:
+def test_missing_values_are_filled_in_not_refused(make_pipeline: Make, model_folders: list[Path]) -> None:
     pipeline = make_pipeline("missing")
     pipeline.publish(model_folders[0])
     whole = [values_of(value) for value in good_records("s", 12)]
@@ -133,7 +138,7 @@ def test_missing_values_are_filled_in_not_refused(make_pipeline: Make, model_fol
         assert abs(cleaned[row][channel] - whole[row][channel]) < 3 * spread
 
 
-def test_what_is_unusual_but_not_broken_works(make_pipeline: Make, model_folders: list) -> None:
+def test_what_is_unusual_but_not_broken_works(make_pipeline: Make, model_folders: list[Path]) -> None:
     pipeline = make_pipeline("unusual")
     pipeline.publish(model_folders[0])
     good = good_records("s", 4)
@@ -150,7 +155,7 @@ def test_what_is_unusual_but_not_broken_works(make_pipeline: Make, model_folders
 
 
 def test_a_duplicate_timestamp_is_a_dead_letter_where_the_policy_says_so(
-    make_pipeline: Make, model_folders: list
+    make_pipeline: Make, model_folders: list[Path]
 ) -> None:
     pipeline = make_pipeline("duplicate", decode={"duplicate_timestamp": "dead_letter"})
     pipeline.publish(model_folders[0])
@@ -167,21 +172,15 @@ def test_a_duplicate_timestamp_is_a_dead_letter_where_the_policy_says_so(
     [
         ({"kafka": {"bootstrap_servers": "127.0.0.1:1", "connect_timeout_s": 3.0}}, "127.0.0.1:1"),
         ({"topics": {"raw": "no-such-topic"}}, "no-such-topic"),
-        ({"redis": {"url": "redis://127.0.0.1:1/0"}}, "redis.url"),
+        ({"redis": {"url": SecretStr("redis://127.0.0.1:1/0")}}, "redis.url"),
         ({"mlflow": {"tracking_uri": "http://127.0.0.1:1"}}, "mlflow.tracking_uri"),
     ],
 )
 def test_a_wrong_address_or_topic_stops_the_worker_at_the_start_with_one_line(
     make_pipeline: Make, changes: dict[str, dict[str, object]], named: str
 ) -> None:
-    from pydantic import SecretStr
-
-    from stream_ae.errors import ConfigError
-
-    if "redis" in changes:
-        changes = {"redis": {"url": SecretStr(str(changes["redis"]["url"]))}}
     pipeline = make_pipeline("wrong")
-    worker = pipeline.start_worker(**changes)
+    worker = pipeline.start_worker("w", **changes)
     error = worker.await_end()
     pipeline.workers.clear()
     assert isinstance(error, ConfigError), error

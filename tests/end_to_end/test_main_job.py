@@ -11,8 +11,7 @@ from stream_ae import AutoencoderDetector
 from stream_ae.flow.audit import audit
 from stream_ae.ports import Health
 from stream_ae.records import Float32
-from stream_ae.worker.process import serve  # noqa: F401 - imported once, before the first worker thread needs it
-from tests.end_to_end.conftest import (
+from tests.end_to_end.world import (
     CHANNELS,
     START_MS,
     PipelineOnServers,
@@ -30,9 +29,7 @@ def rows_of(values: Sequence[bytes | None]) -> Float32:
 
 def audited(pipeline: PipelineOnServers) -> tuple[int, int]:
     topics = pipeline.settings.topics
-    report = audit(
-        pipeline.read(topics.raw).batches, pipeline.cleaned.batches, pipeline.dead_letters.batches
-    )
+    report = audit(pipeline.read(topics.raw).batches, pipeline.cleaned.batches, pipeline.dead_letters.batches)
     return report.lost, report.doubled
 
 
@@ -111,7 +108,8 @@ def test_two_workers_share_the_partitions_and_reload_under_load_without_losing_a
     for name in ("w1", "w2"):
         pipeline.start_worker(name)
     eventually(
-        lambda: [len(w.partitions) for w in pipeline.status()] == [1, 1], "each of two workers has one of two partitions"
+        lambda: [len(w.partitions) for w in pipeline.status()] == [1, 1],
+        "each of two workers has one of two partitions",
     )
     second = None
     for chunk in range(6):
@@ -122,9 +120,7 @@ def test_two_workers_share_the_partitions_and_reload_under_load_without_losing_a
             second = pipeline.publish(model_folders[1])
     assert second is not None
     version = second.version
-    eventually(
-        lambda: [w.model.version for w in pipeline.status() if w.model] == [version] * 2, "both run version 2"
-    )
+    eventually(lambda: [w.model.version for w in pipeline.status() if w.model] == [version] * 2, "both run version 2")
     for partition in (0, 1):
         pipeline.send(good_records("last", 50), partition=partition)
     pipeline.await_traces(2 * 6 * 200 + 2 * 50)

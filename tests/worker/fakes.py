@@ -1,0 +1,84 @@
+"""A model that can be checked by head, and a worker on a broker in memory."""
+
+import json
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from stream_ae.flow.pipeline import Pipeline
+from stream_ae.kafka.delivery import AtLeastOnce
+from stream_ae.records import Float32, Inference, ModelIdentity
+from stream_ae.settings import Settings
+from stream_ae.telemetry import WorkerMetrics
+from stream_ae.testing import InMemoryBroker, InMemorySink, InMemorySource, ManualClock
+from stream_ae.worker.slot import ModelSlot
+from stream_ae.worker.status import StatusBoard
+from stream_ae.worker.worker import Flow, Worker
+
+TURNS = 2000
+
+
+class MeanModel:
+    """Denoises to the mean of the window; the score is how far the newest sample is from it."""
+
+    lookahead = 0
+    threshold = 10.0
+
+    def __init__(self, version: str = "1", channels: tuple[str, ...] = ("a",), window: int = 4) -> None:
+        self.identity = ModelIdentity("pump", version, version * 64)
+        self.channels = channels
+        self.window = window
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def infer(self, windows: Float32) -> Inference:
+        assert self.may_answer.wait(30)
+        filled = np.nan_to_num(windows)
+        x_hat = filled.mean(axis=2)
+        score = np.abs(filled[:, :, -1] - x_hat).max(axis=1).astype(np.float64)
+        share = np.full(x_hat.shape, 1 / len(self.channels), np.float32)
+        return Inference(x_hat, score, np.exp(-score), share)
+
+
+class OneWorker:
+    """A worker that a test turns by hand."""
+
+    def __init__(self, broker: InMemoryBroker, clock: ManualClock, settings: Settings, name: str = "w") -> None:
+        self.broker = broker
+        self.clock = clock
+        self.settings = settings
+        self.slot = ModelSlot()
+        self.board = StatusBoard(name, clock)
+        self.metrics = WorkerMetrics()
+        self.source = InMemorySource(broker, settings.kafka.group_id)
+        sink = InMemorySink(broker)
+        flow = Flow(self.source, Pipeline(settings, "stream-ae/test"), AtLeastOnce(self.source, sink, 1.0))
+        self.worker = Worker(flow, self.slot, self.board, self.metrics, settings, clock)
+
+    def use(self, model: MeanModel) -> None:
+        self.board.swapped(model.identity)
+        self.slot.swap(model)
+
+    def join(self, model: MeanModel | None = None) -> None:
+        self.use(model or MeanModel())
+        self.worker.join()
+
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(TURNS):
+            if condition():
+                return
+            self.worker.turn()
+            self.clock.advance(0.05)
+            self.worker.wait_for_device(0.05)
+        raise AssertionError(f"not within {TURNS} turns")
+
+    def cleaned(self) -> list[float]:
+        return [json.loads(r.value or b"")["values"][0] for r in self.broker.records(self.settings.topics.cleaned)]
+
+    def committed(self) -> int:
+        return sum(p.offset for p in self.broker.committed(self.settings.kafka.group_id).values())
+
+
+def sample(value: float, second: int, stream: str = "s") -> bytes:
+    return json.dumps({"stream": stream, "timestamp": 1_700_000_000_000 + 1000 * second, "values": [value]}).encode()
