@@ -1,0 +1,146 @@
+"""One taken batch until all its records have left: what came in, what the model said, what still waits."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stream_ae.flow.columns import Decoded
+from stream_ae.flow.decide import States
+from stream_ae.flow.model import ServedModel
+from stream_ae.records import Bool, Float32, Float64, Inference, Int32, Int64, Reason, RecordBatch, Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Row i is about sample i of the chunk; `model` is the index into the chunk's models. Axes as in `Inference`."""
+
+    x_hat: Float32
+    score: Float64
+    p_value: Float64
+    share: Float32
+    state: States
+    model: Int32
+
+    @classmethod
+    def of(cls, inference: Inference, state: States, model: int) -> "Answered":
+        """One model answered all samples at once."""
+        models = np.full(len(inference), model, np.int32)
+        return cls(inference.x_hat, inference.score, inference.p_value, inference.share, state, models)
+
+    @classmethod
+    def none_yet(cls, samples: int, channels: int) -> "Answered":
+        shape = (samples, channels)
+        x_hat, share = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        score, p_value = np.zeros(samples, np.float64), np.zeros(samples, np.float64)
+        return cls(x_hat, score, p_value, share, np.zeros(samples, np.int8), np.zeros(samples, np.int32))
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A taken batch. Sample i has the token `first_token + i`, by which its answer finds it.
+
+    slots, fresh:  (N,) of each sample.
+    waiting:       (rows,) live records that have not left yet.
+    unanswered:    (rows,) samples of each record that the model has not answered yet.
+    models:        the one that it was taken for, then any later ones that answered some of it.
+    refused:       records that the model failed on, beside those that `decoded` rejects.
+    """
+
+    records: RecordBatch
+    decoded: Decoded
+    slots: Int64
+    fresh: Bool
+    first_token: int
+    waiting: Bool
+    unanswered: Int64
+    models: list[ServedModel]
+    answers: Answered | None = None
+    refused: list[Rejection] = field(default_factory=list)
+    partitions: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        self._count_partitions()
+
+    @property
+    def samples(self) -> int:
+        return len(self.slots)
+
+    @property
+    def done(self) -> bool:
+        """Nothing waits to leave, and no answer is on its way."""
+        return not self.partitions and not bool((self.unanswered > 0).any())
+
+    @property
+    def rejections(self) -> list[Rejection]:
+        """All records of the chunk that cannot be used, in row order."""
+        if not self.refused:
+            return self.decoded.rejections
+        return sorted([*self.decoded.rejections, *self.refused], key=lambda rejection: rejection.row)
+
+    def fill(self, samples: Int64, inference: Inference, picked: Int64, state: States, model: ServedModel) -> None:
+        """Note the answers `picked` from an inference for some of the samples."""
+        number = self._number_of(model)
+        if len(samples) == self.samples == len(inference) and bool((samples[1:] > samples[:-1]).all()):
+            self.answers = Answered.of(inference, state, number)
+            self.unanswered[:] = 0
+            return
+        if self.answers is None:
+            self.answers = Answered.none_yet(self.samples, inference.x_hat.shape[1])
+        self.answers.x_hat[samples] = inference.x_hat[picked]
+        self.answers.score[samples] = inference.score[picked]
+        self.answers.p_value[samples] = inference.p_value[picked]
+        self.answers.share[samples] = inference.share[picked]
+        self.answers.state[samples] = state[picked]
+        self.answers.model[samples] = number
+        self.unanswered -= np.bincount(self.decoded.samples.row[samples], minlength=len(self.unanswered))
+
+    def refuse(self, failed: Mapping[int, str]) -> None:
+        """The model failed on these samples: their records become dead letters. Samples of other chunks are ignored."""
+        already = {rejection.row for rejection in self.refused}
+        for sample, why in failed.items():
+            row = int(self.decoded.samples.row[sample]) if 0 <= sample < self.samples else -1
+            if row >= 0 and row not in already:
+                self.refused.append(Rejection(row, Reason.MODEL_FAILED, why))
+                already.add(row)
+
+    def leaving(self, blocked: set[int]) -> Int64:
+        """Rows that leave now, ascending: answered, and after nothing of their partition that is not.
+
+        `blocked` are partitions in which an earlier chunk holds a record back; those that this one blocks are added.
+        """
+        if self.partitions <= blocked:
+            return np.empty(0, np.int64)
+        held = np.flatnonzero(self.waiting & (self.unanswered > 0))
+        if not blocked and not len(held):
+            rows = np.flatnonzero(self.waiting)
+            self.waiting[:] = False
+            self.partitions = frozenset()
+            return rows
+        partition = self.records.partition
+        # Row of the first record that each partition waits for; everything before it may go.
+        barrier = np.full(int(partition.max()) + 1, len(partition), np.int64)
+        np.minimum.at(barrier, partition[held], held)
+        barrier[[number for number in blocked if number < len(barrier)]] = 0
+        blocked |= set(partition[held].tolist())
+        rows = np.flatnonzero(self.waiting & (np.arange(len(partition)) < barrier[partition]))
+        self.waiting[rows] = False
+        self._count_partitions()
+        return rows
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """Whatever waits here of these partitions will be answered by another worker."""
+        gone = np.isin(self.records.partition, list(partitions))
+        self.waiting[gone] = False
+        self.unanswered[gone] = 0
+        self._count_partitions()
+
+    def _number_of(self, model: ServedModel) -> int:
+        for number, known in enumerate(self.models):
+            if known is model:
+                return number
+        self.models.append(model)
+        return len(self.models) - 1
+
+    def _count_partitions(self) -> None:
+        self.partitions = frozenset(self.records.partition[self.waiting].tolist())
