@@ -1,0 +1,34 @@
+"""What MLflow loads for a registered version: `mlflow models serve`, its UI and Spark; workers use their own loader."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from stream_ae.api import AutoencoderDetector
+
+
+class Rows:
+    """Scores and denoises rows (N, C) in time order, NaN = missing.
+
+    The rows of one call are one stream, beginning with the first: give Spark whole streams, not slices of them.
+    """
+
+    def __init__(self, detector: AutoencoderDetector) -> None:
+        self._detector = detector
+
+    def predict(self, rows: ArrayLike, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """A row for each: `score`, `flag`, and `denoised_` before each channel's name. `params` has no meaning here."""
+        x = np.asarray(rows, np.float32)
+        score = self._detector.decision_function(x)
+        model = self._detector.detector_
+        denoised = pd.DataFrame(self._detector.denoise(x), columns=[f"denoised_{name}" for name in model.channels])
+        answers = pd.DataFrame({"score": score, "flag": score > model.threshold})
+        return pd.concat([answers, denoised], axis="columns")
+
+
+def _load_pyfunc(path: str) -> Rows:
+    """MLflow's entry point; `path` is the version folder. Runs no code from it."""
+    return Rows(AutoencoderDetector.load(Path(path)))

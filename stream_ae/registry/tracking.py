@@ -1,0 +1,93 @@
+"""An MLflow client whose every HTTP call is bounded, and its errors in the house's words."""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from urllib.parse import urlsplit
+
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, RestException
+
+from stream_ae.errors import ConfigError, TransientError
+from stream_ae.settings import MlflowSettings
+
+HTTP = ("http", "https")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+EXISTS = "RESOURCE_ALREADY_EXISTS"
+
+
+def connect(settings: MlflowSettings) -> MlflowClient:
+    """A client that has not called yet. Raises ConfigError for an address that cannot be one.
+
+    By default MLflow tries a dead server for 248 s. Its limits are environment variables, read at every call.
+    """
+    _check(settings.tracking_uri)
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(max(ceil(settings.timeout_s), 1))
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
+
+
+def over_http(uri: str) -> bool:
+    return urlsplit(uri).scheme in HTTP
+
+
+def shown(uri: str) -> str:
+    """The address without user and password."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def says_missing(error: MlflowException) -> bool:
+    """True if MLflow itself knows no such thing; some other server's 'not found' page is none of its words."""
+    return _code(error) == MISSING
+
+
+def says_exists(error: MlflowException) -> bool:
+    return _code(error) == EXISTS
+
+
+@contextmanager
+def bounded(uri: str, what: str) -> Iterator[None]:
+    """Turns MLflow's errors into a TransientError that says where, that `what` did not happen, and why."""
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        raise TransientError(
+            f"MLflow at {shown(uri)}: {what} ({_reason(error)}); is mlflow.tracking_uri right?"
+        ) from error
+
+
+def _check(uri: str) -> None:
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme in HTTP:
+        if not urlsplit(uri).hostname:
+            raise ConfigError(f"mlflow.tracking_uri {shown(uri)!r} names no host: write it as http://host:5000")
+        return
+    if scheme not in DATABASES:
+        raise ConfigError(
+            f"mlflow.tracking_uri {shown(uri)!r} is neither a server (http://host:5000) nor a database "
+            "(sqlite:////folder/mlflow.db)"
+        )
+    if importlib.util.find_spec("sqlalchemy") is None:
+        raise ConfigError(
+            f"mlflow.tracking_uri {shown(uri)!r} is a database, which needs the full mlflow: pip install mlflow, or "
+            "point it at a server"
+        )
+
+
+def _code(error: MlflowException) -> str:
+    # Over HTTP only a RestException was written by MLflow; in process there is no HTTP to be mistaken about.
+    by_mlflow = isinstance(error, RestException) or "failed with error code" not in str(error)
+    return str(error.error_code) if by_mlflow else ""
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a text that may go on with a whole HTML page."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
