@@ -29,7 +29,23 @@ from stream_ae.flow.usual import (
 from stream_ae.records import Bool, Float32, Float64, Int64, Reason, RecordBatch, Rejection, SampleBatch
 from stream_ae.settings import DecodeSettings
 
-Errors = dict[int, RecordError]
+
+class _Refused:
+    """The records of a batch that cannot be used; of several reasons the first one found stays.
+
+    Keeps sentences, not exceptions: these hold on to the frames that they came through.
+    """
+
+    def __init__(self, batch: RecordBatch) -> None:
+        self._batch = batch
+        self._by_row: dict[int, Rejection] = {}
+
+    def add(self, row: int, error: RecordError) -> None:
+        where = f"{self._batch.topic}/{self._batch.partition[row]}/{self._batch.offset[row]}"
+        self._by_row.setdefault(row, Rejection(row, Reason(error.reason), f"{error} (record {where})"))
+
+    def rejections(self) -> list[Rejection]:
+        return list(self._by_row.values())
 
 
 @dataclass(slots=True)
@@ -69,20 +85,20 @@ class Decoder:
         """Samples of all records that can be used, and the reason for each that cannot."""
         rows = self._sorted(batch.values)
         layout = _empty_layout(len(batch))
-        errors: Errors = {}
-        samples = self._usual(batch, rows, layout, errors)
+        refused = _Refused(batch)
+        samples = self._usual(batch, rows, layout, refused)
         if rows.others:
-            samples = _in_row_order([samples, *self._others(batch, rows.others, layout, errors)])
+            samples = _in_row_order([samples, *self._others(batch, rows.others, layout, refused)])
         codes, streams, nameless = stream_codes(samples.ids)
         for index, error in nameless.items():
-            errors.setdefault(int(samples.row[index]), error)
+            refused.add(int(samples.row[index]), error)
         with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is refused below
             values = samples.values.astype(np.float32)
         row = samples.row.astype(np.int32)
-        self._check_samples(batch, samples, values, errors)
+        self._check_samples(batch, samples, values, refused)
         columns = SampleBatch(row, codes, streams, samples.timestamp_ms, values)
         decoded = Decoded(columns, [], np.array(rows.tombstones, np.int32), layout)
-        return reject(decoded, [_rejection(batch, index, error) for index, error in errors.items()])
+        return reject(decoded, refused.rejections())
 
     def _sorted(self, values: Sequence[bytes | None]) -> _Sorted:
         rows = _Sorted()
@@ -113,20 +129,21 @@ class Decoder:
         except REFUSALS:
             return None
 
-    def _usual(self, batch: RecordBatch, rows: _Sorted, layout: Layout, errors: Errors) -> _Samples:
+    def _usual(self, batch: RecordBatch, rows: _Sorted, layout: Layout, refused: _Refused) -> _Samples:
         records = rows.usual_records
         row = np.array(rows.usual, np.int64)
         values = [record.values for record in records]
         times, unreadable = timestamps_ms([record.timestamp for record in records])
-        errors |= {rows.usual[index]: error for index, error in unreadable.items()}
+        for index, error in unreadable.items():
+            refused.add(rows.usual[index], error)
         source, keys = self._settings.stream_from, batch.keys
         ids = [stream_id(record.stream, keys[at], source) for record, at in zip(records, rows.usual, strict=True)]
         shape = usual_shapes(values)
         layout.shape[row] = shape
-        self._locate([batch.values[at] or b"" for at in rows.usual], row, layout, errors)
+        self._locate([batch.values[at] or b"" for at in rows.usual], row, layout, refused)
         return _Samples(row, ids, times, usual_matrix(values, len(self._channels)))
 
-    def _locate(self, texts: Sequence[bytes], row: Int64, layout: Layout, errors: Errors) -> None:
+    def _locate(self, texts: Sequence[bytes], row: Int64, layout: Layout, refused: _Refused) -> None:
         """Where the values stand: told for all records at once, or by parsing the odd one again."""
         layout.start[row], layout.end[row] = self._locator.spans(texts, layout.shape[row])
         for index in np.flatnonzero(layout.end[row] == 0).tolist():
@@ -134,17 +151,17 @@ class Decoder:
             try:
                 layout.start[at], layout.end[at] = self._objects.span(texts[index])
             except RecordError as error:  # json is stricter than msgspec in fields nobody asked for: 5000 digits
-                errors[at] = error
+                refused.add(at, error)
 
-    def _others(self, batch: RecordBatch, rows: list[int], layout: Layout, errors: Errors) -> list[_Samples]:
-        """Blocks, records with NaN literals and such; the broken ones go into `errors`."""
+    def _others(self, batch: RecordBatch, rows: list[int], layout: Layout, refused: _Refused) -> list[_Samples]:
+        """Blocks, records with NaN literals and such; the broken ones go into `refused`."""
         parts = []
         for row in rows:
             try:
                 record = read_record(batch.values[row] or b"", self._fields, self._objects)
                 given = stream_id(self._stream_field(record), batch.keys[row], self._settings.stream_from)
             except RecordError as error:
-                errors[row] = error
+                refused.add(row, error)
                 continue
             layout.shape[row] = record.shape
             layout.start[row], layout.end[row] = record.span
@@ -163,28 +180,28 @@ class Decoder:
         what = f"{type(given).__name__} {shown(given)}"
         raise RecordError(Reason.WRONG_TYPE, f"field {name!r} is the {what}; text is expected")
 
-    def _check_samples(self, batch: RecordBatch, samples: _Samples, values: Float32, errors: Errors) -> None:
+    def _check_samples(self, batch: RecordBatch, samples: _Samples, values: Float32, refused: _Refused) -> None:
         """Add the records that are well formed and still cannot be used; the first reason found stays."""
         infinite = np.isinf(values)
         for index in np.flatnonzero(infinite.any(axis=1)).tolist():
             name = self._channels[int(infinite[index].argmax())]
             what = f"channel {name!r} is {samples.values[index, infinite[index].argmax()]:g}"
             error = RecordError(Reason.NOT_FINITE, f"{what}; a finite number that fits float32 is expected")
-            errors.setdefault(int(samples.row[index]), error)
+            refused.add(int(samples.row[index]), error)
         if self._settings.max_missing < 1.0:
-            self._check_missing(samples, values, errors)
-        self._check_ahead(batch, samples, errors)
+            self._check_missing(samples, values, refused)
+        self._check_ahead(batch, samples, refused)
 
-    def _check_missing(self, samples: _Samples, values: Float32, errors: Errors) -> None:
+    def _check_missing(self, samples: _Samples, values: Float32, refused: _Refused) -> None:
         missing = np.bincount(samples.row, np.isnan(values).mean(axis=1))
         count = np.bincount(samples.row)
         share = missing / np.maximum(count, 1)
         for row in np.flatnonzero(share > self._settings.max_missing).tolist():
             limit = f"decode.max_missing allows {self._settings.max_missing:.0%}"
             error = RecordError(Reason.TOO_MANY_MISSING, f"{share[row]:.0%} of the values are missing; {limit}")
-            errors.setdefault(row, error)
+            refused.add(row, error)
 
-    def _check_ahead(self, batch: RecordBatch, samples: _Samples, errors: Errors) -> None:
+    def _check_ahead(self, batch: RecordBatch, samples: _Samples, refused: _Refused) -> None:
         """A clock that runs ahead: judged by the record's own Kafka time, so that it is the same at every replay."""
         kafka_ms = batch.timestamp_ms[samples.row]
         limit_s = self._settings.max_clock_skew_s
@@ -193,7 +210,7 @@ class Decoder:
             sample, kafka = iso_utc(np.array([samples.timestamp_ms[index], kafka_ms[index]]))
             what = f"timestamp {sample} is more than {limit_s:g} s ahead of the record's Kafka time {kafka}"
             advice = "set the sender's clock or raise decode.max_clock_skew_s"
-            errors.setdefault(int(samples.row[index]), RecordError(Reason.TIMESTAMP_AHEAD, f"{what}; {advice}"))
+            refused.add(int(samples.row[index]), RecordError(Reason.TIMESTAMP_AHEAD, f"{what}; {advice}"))
 
 
 def _check(channels: Sequence[str], settings: DecodeSettings) -> None:
@@ -226,11 +243,6 @@ def _in_row_order(parts: Sequence[_Samples]) -> _Samples:
         np.concatenate([part.timestamp_ms for part in parts])[order],
         np.concatenate([part.values for part in parts])[order],
     )
-
-
-def _rejection(batch: RecordBatch, row: int, error: RecordError) -> Rejection:
-    where = f"{batch.topic}/{batch.partition[row]}/{batch.offset[row]}"
-    return Rejection(row, Reason(error.reason), f"{error} (record {where})")
 
 
 def _is_utf8(data: bytes) -> bool:
