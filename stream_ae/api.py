@@ -92,7 +92,8 @@ class AutoencoderDetector:
     def decision_function(self, x: ArrayLike) -> Float64:
         """(N,) anomaly scores, finite: -log10 of how rare such a row is among normal ones."""
         scores = [answer.score for answer in self._answers(_rows(x))]
-        return np.minimum(np.concatenate([np.empty(0), *scores]), np.finfo(np.float64).max)
+        finite: Float64 = np.minimum(np.concatenate([np.empty(0), *scores]), np.finfo(np.float64).max)
+        return finite
 
     def predict(self, x: ArrayLike) -> Int64:
         """(N,) 1 where the score is above the calibrated threshold, else 0."""

@@ -129,10 +129,10 @@ class TrainingSettings(Group):
     window: Annotated[int, Field(ge=2, le=4096)] = Field(32, description="samples the model sees at once")
     lookahead: Annotated[int, Field(ge=0)] = Field(0, description="newer samples a sample waits for")
     seed: int = 0
-    max_epochs: Positive = 60
-    patience: Positive = Field(6, description="epochs without a better validation loss before training stops")
+    max_epochs: Positive = 15
+    patience: Positive = Field(4, description="epochs without a better validation loss before training stops")
     batch_size: Positive = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     false_alarm_rate: Rate = Field(0.005, description="share of normal samples that may be flagged")
     threads: Positive = 2
 

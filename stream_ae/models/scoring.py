@@ -15,19 +15,20 @@ from stream_ae.models.calibration import TailScale
 from stream_ae.models.normaliser import CLIP
 from stream_ae.records import Float32, Float64
 
-LARGEST = 1e30
-"""Errors count as at most this, so that an infinite value gets a finite score."""
+ABSURD, LARGEST = 1e3, 1e30
+"""Scales beyond which an error counts by its logarithm, and the most that it counts as."""
 
 
 def tempered(error: Tensor) -> Tensor:
-    """Absolute errors as they count: themselves up to CLIP scales, from there on their logarithm.
+    """Absolute errors as they count: at most CLIP, unless they are absurd.
 
-    One channel that is wildly off must not drown the others (one model over ASD's six machines: 22 events found
-    instead of 19, fewer false alarms), yet an absurd value still has to stand out among many channels.
+    One channel that is far off must not drown the others nor stretch the calibrated tail (one model over ASD's six
+    machines: 24 events found instead of 20), yet a value that cannot be has to stand out among many channels.
     """
     if not bool((error > CLIP).any()):
         return error
-    return torch.where(error > CLIP, CLIP * (1.0 + (error.clamp(max=LARGEST) / CLIP).log()), error)
+    absurd = (error.clamp(ABSURD, LARGEST) / ABSURD).log()
+    return error.clamp(max=CLIP) + CLIP * absurd
 
 
 @dataclass(frozen=True, slots=True)
