@@ -13,10 +13,28 @@ import pytest
 
 from stream_ae.localdev.kafka import embedded_kafka
 from stream_ae.localdev.mlflow import embedded_mlflow
+from stream_ae.localdev.process import free_port
 from stream_ae.localdev.valkey import embedded_valkey
 from stream_ae.settings import TopicSettings
 
 SERVER_FIXTURES = {"kafka_servers", "redis_url", "mlflow_uri"}
+KAFKA_IMAGE = "apache/kafka:4.4.0"
+KAFKA_VARIABLES = {
+    "KAFKA_NODE_ID": "1",
+    "KAFKA_PROCESS_ROLES": "broker,controller",
+    "KAFKA_LISTENERS": "MACHINE://:9092,INSIDE://:19092,CONTROLLER://:9093",
+    "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "MACHINE:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "KAFKA_INTER_BROKER_LISTENER_NAME": "INSIDE",
+    "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+    "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+    "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+    "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+    "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+    "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+    "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+    "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR": "1",
+    "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR": "1",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,18 +100,27 @@ def topic_names(unique: Callable[[str], str]) -> TopicSettings:
 
 @contextmanager
 def _kafka_container() -> Iterator[str]:
+    """The broker of deploy/compose.yaml. testcontainers' KafkaContainer knows Confluent's images only."""
     _need_engine()
-    from testcontainers.kafka import KafkaContainer
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-    container = KafkaContainer().with_kraft().with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
+    # Advertised before the container runs, so the engine cannot choose it.
+    port = free_port()
+    container = (
+        DockerContainer(KAFKA_IMAGE)
+        .with_bind_ports(9092, port)
+        .with_envs(**KAFKA_VARIABLES, KAFKA_ADVERTISED_LISTENERS=f"MACHINE://localhost:{port},INSIDE://localhost:19092")
+        .waiting_for(LogMessageWaitStrategy("Kafka Server started"))
+    )
     with container:
-        yield container.get_bootstrap_server()
+        yield f"localhost:{port}"
 
 
 @contextmanager
 def _redis_container() -> Iterator[str]:
     _need_engine()
-    from testcontainers.redis import RedisContainer
+    from testcontainers.community.redis import RedisContainer
 
     container = RedisContainer()
     with container:
