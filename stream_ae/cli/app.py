@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stream_ae.cli import audit, config, models, replay, run, score, status, tail, topics, train, up
+from stream_ae.cli import audit, config, demo, models, replay, run, score, status, tail, topics, train, up
 from stream_ae.cli.context import Options
 
 TRY = "Try it"
@@ -59,6 +59,7 @@ def _global_options(
     context.obj = Options(config)
 
 
+app.command(rich_help_panel=TRY)(demo.demo)
 app.command(rich_help_panel=TRY)(up.up)
 app.command(rich_help_panel=TRY)(replay.replay)
 app.add_typer(topics.app, name="topics", rich_help_panel=RUN)

@@ -1,8 +1,9 @@
-"""`replay`: a file as a stream of raw records."""
+"""`replay`: a file, or the telemetry that ships with the package, as a stream of raw records."""
 
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,25 @@ from stream_ae.cli.context import progress_columns, progress_console, settings
 if TYPE_CHECKING:
     from stream_ae.ports import RecordSink
     from stream_ae.records import OutgoingBatch
-    from stream_ae.tables import Series
+    from stream_ae.tables import Layout, Series
+
+
+class Sample(StrEnum):
+    """The two parts of the sample machines."""
+
+    TRAIN = "train"
+    TEST = "test"
 
 
 def replay(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="CSV, Parquet or npz: a row a sample, a column a channel.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="CSV, Parquet or npz: a row a sample, a column a channel.", show_default=False)
+    ] = None,
+    sample: Annotated[
+        Sample | None,
+        typer.Option(help="Instead of a file: six real servers, the part to learn from or the later one with faults."),
+    ] = None,
     topic: Annotated[str | None, typer.Option(help="Default: topics.raw of the settings.")] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second; without it, flat out.")] = None,
     stream: Annotated[str | None, typer.Option(help="Stream id, for a file that holds a single stream.")] = None,
@@ -38,21 +52,23 @@ def replay(
     from stream_ae.kafka.admin import check_topics
     from stream_ae.kafka.driver import open_sink
     from stream_ae.localdev.replay import BATCH, batches, laid_out, paced, size_for
-    from stream_ae.tables import read
 
     clock = SystemClock()
-    series = read(file, layout_of(timestamp_column, stream_column, channel, exclude, array)).series()
-    if stream is not None:
-        if len(series) > 1:
-            raise ConfigError(f"{file} holds {len(series)} streams: --stream can name a single one only")
-        series = [replace(series[0], stream=stream)]
-    series = [laid_out(one, interval_s, clock.wall_ms()) for one in series]
+    match file, sample:
+        case Path() as path, None:
+            layout = layout_of(timestamp_column, stream_column, channel, exclude, array)
+            series = [laid_out(one, interval_s, clock.wall_ms()) for one in _of_file(path, layout, stream)]
+        case None, Sample() as part:
+            series = _of_sample(part, clock.wall_ms())
+        case _:
+            raise ConfigError("replay needs either a FILE or --sample train (or test): see stream-ae replay --help")
     effective = settings(context)
     target = topic or effective.topics.raw
     check_topics(effective.kafka, writes=[target])
     outgoing = batches(series, target, BATCH if rate is None else size_for(rate))
     if rate is not None:
-        outgoing = paced(outgoing, rate, clock, threading.Event())
+        steady = float(rate)
+        outgoing = paced(outgoing, lambda: steady, clock, threading.Event())
     sink = open_sink(effective.kafka)
     try:
         sent = _send(sink, outgoing, series)
@@ -60,6 +76,27 @@ def replay(
     finally:
         sink.close()
     typer.echo(f"sent {sent} records of {len(series)} streams to {target}")
+
+
+def _of_sample(part: Sample, now_ms: int) -> "list[Series]":
+    """Both parts are laid out in time so that the test part ends now and the other one just before it."""
+    from stream_ae.cli.demo.material import material
+    from stream_ae.localdev.sample_data import NAMES, load
+
+    shipped = material(NAMES, max(len(machine.train) for machine in load()), now_ms)
+    return list(shipped.train if part is Sample.TRAIN else shipped.test)
+
+
+def _of_file(file: Path, layout: "Layout", stream: str | None) -> "list[Series]":
+    from stream_ae.errors import ConfigError
+    from stream_ae.tables import read
+
+    series = read(file, layout).series()
+    if stream is None:
+        return series
+    if len(series) > 1:
+        raise ConfigError(f"{file} holds {len(series)} streams: --stream can name a single one only")
+    return [replace(series[0], stream=stream)]
 
 
 def _send(sink: "RecordSink", outgoing: "Iterator[OutgoingBatch]", series: "list[Series]") -> int:

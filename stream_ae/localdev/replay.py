@@ -1,7 +1,7 @@
 """Series as raw records: encoded as JSON, interleaved in time order, handed out flat out or at a rate."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import orjson
@@ -31,17 +31,18 @@ def batches(series: Sequence[Series], topic: str, size: int = BATCH) -> Iterator
 
 
 def paced(
-    outgoing: Iterator[OutgoingBatch], rate: float, clock: Clock, stop: threading.Event
+    outgoing: Iterator[OutgoingBatch], rate: Callable[[], float], clock: Clock, stop: threading.Event
 ) -> Iterator[OutgoingBatch]:
-    """The same batches, each when its first record is due at `rate` records a second; ends early once `stop` is set."""
-    began_s = clock.monotonic_s()
-    sent = 0
+    """The same batches, each when its first record is due; ends early once `stop` is set.
+
+    `rate` is asked after each batch for the records a second from then on.
+    """
+    due_s = clock.monotonic_s()
     for batch in outgoing:
-        due_s = began_s + sent / rate
         if clock.wait(stop, due_s - clock.monotonic_s()):
             return
         yield batch
-        sent += len(batch)
+        due_s += len(batch) / rate()
 
 
 def size_for(rate: float) -> int:

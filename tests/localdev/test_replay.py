@@ -67,15 +67,23 @@ def test_streams_are_interleaved_in_time_order(size: int) -> None:
 def test_records_leave_at_the_rate_asked() -> None:
     clock, stop = Timer(), threading.Event()
     one = series("a", list(range(10)), [[0.0]] * 10)
-    left_s = [clock.now_s for _ in paced(batches([one], "raw", 2), 4.0, clock, stop)]
+    left_s = [clock.now_s for _ in paced(batches([one], "raw", 2), lambda: 4.0, clock, stop)]
     assert left_s == [100.0, 100.5, 101.0, 101.5, 102.0]
+
+
+def test_the_rate_may_change_on_the_way() -> None:
+    clock, stop = Timer(), threading.Event()
+    one = series("a", list(range(4)), [[0.0]] * 4)
+    rates = iter([1.0, 10.0, 10.0, 10.0])
+    left_s = [clock.now_s for _ in paced(batches([one], "raw", 1), lambda: next(rates), clock, stop)]
+    assert left_s == pytest.approx([100.0, 101.0, 101.1, 101.2])
 
 
 def test_a_stop_ends_the_replay_between_two_batches() -> None:
     clock, stop = Timer(), threading.Event()
     one = series("a", list(range(10)), [[0.0]] * 10)
     sent = []
-    for batch in paced(batches([one], "raw", 2), 4.0, clock, stop):
+    for batch in paced(batches([one], "raw", 2), lambda: 4.0, clock, stop):
         sent.append(batch)
         stop.set()
     assert len(sent) == 1

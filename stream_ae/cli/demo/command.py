@@ -1,0 +1,38 @@
+"""The `demo` command: servers, story, report, and how to look at it afterwards."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_ae.cli.context import console, interrupted_by_sigterm
+
+
+def demo(
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers here as JSON.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The picture (PNG) and the page (HTML) go here.")] = Path(
+        "stream-ae-demo"
+    ),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything up afterwards, until Ctrl-C.")] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=1, help="Records a second; by default a stream of twice a training's length.")
+    ] = None,
+    machines: Annotated[int, typer.Option(min=1, max=6, help="How many of the six servers to stream.")] = 6,
+) -> None:
+    """Watch real telemetry being denoised and its anomalies flagged, and the model replaced under load.
+
+    Starts a real Kafka, Valkey and MLflow on loopback; trains version 1 from a topic; runs two workers; streams
+    labelled data through them; trains version 2 and swaps it in meanwhile; throws in broken records; audits that every
+    record left exactly one trace; writes a report. Needs no other server, and Ctrl-C leaves nothing behind.
+    """
+    from stream_ae.cli.demo.run import Wanted, run
+    from stream_ae.clock import SystemClock
+
+    interrupted_by_sigterm()
+    out_of_reach = [file for file in (report, out) if file is not None and not file.absolute().parent.is_dir()]
+    if out_of_reach:
+        from stream_ae.errors import ConfigError
+
+        raise ConfigError(f"cannot write {out_of_reach[0]}: there is no folder {out_of_reach[0].absolute().parent}")
+    clean = run(Wanted(report, out, keep, rate, machines), SystemClock(), console())
+    raise typer.Exit(0 if clean else 1)

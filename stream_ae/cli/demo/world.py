@@ -1,0 +1,108 @@
+"""The demo's servers, settings and child processes; nothing of them is left after it."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from signal import SIG_IGN, SIGINT, SIGTERM, signal
+from tempfile import TemporaryDirectory
+
+from stream_ae.clock import Clock, Deadline
+from stream_ae.errors import TransientError
+from stream_ae.kafka.admin import group_lag
+from stream_ae.localdev.child import Child
+from stream_ae.localdev.stack import Stack
+from stream_ae.ports import ModelSignal, WorkerStatus
+from stream_ae.registry.signal import RedisSignal
+from stream_ae.settings import NOT_SETTINGS, Settings, load
+
+LOOK_EVERY_S = 0.1
+OWN_SETTINGS = {
+    "STREAM_AE_PIPELINE": "demo",
+    # The demo is about the swap: a second version that is a hair worse than the first is promoted all the same.
+    "STREAM_AE_RETRAIN__TOLERANCE": "0.25",
+    "STREAM_AE_WORKER__HEARTBEAT_S": "0.5",
+}
+
+
+class World:
+    """Servers and children of one run. Children are `stream-ae` commands with this run's settings."""
+
+    def __init__(self, folder: Path, stack: Stack, clock: Clock) -> None:
+        self.folder = folder
+        self.stack = stack
+        self.clock = clock
+        self.environment = _environment(folder, stack)
+        self.settings: Settings = load(environment=self.environment).settings
+        self.signal: ModelSignal = RedisSignal(self.settings.redis, self.settings.pipeline, clock)
+        self.children: list[Child] = []
+
+    def spawn(self, name: str, arguments: Sequence[str], **overrides: str) -> Child:
+        """Start `stream-ae ARGUMENTS`; it is stopped with the world."""
+        child = Child(name, arguments, self.folder / f"{name}.log", self.environment | overrides)
+        self.children.append(child)
+        return child
+
+    def workers(self) -> list[WorkerStatus]:
+        """What the workers say; none while Redis does not answer."""
+        try:
+            return self.signal.workers()
+        except TransientError:
+            return []
+
+    def lag(self) -> int:
+        """Raw records that the workers have not committed."""
+        return sum(group_lag(self.settings.kafka, self.settings.topics.raw).values())
+
+    def wait_until(self, holds: Callable[[], bool], what: str, timeout_s: float, watched: Sequence[Child] = ()) -> None:
+        """Wait for something that takes a while; TransientError after `timeout_s` or when a watched child has died."""
+        deadline, never = Deadline.after(self.clock, timeout_s), threading.Event()
+        while not holds():
+            for child in watched:
+                child.check_running()
+            if deadline.passed():
+                tails = "\n".join(f"{child.name}: {child.log_tail()}" for child in watched)
+                raise TransientError(f"{what} took longer than {timeout_s:g} s\n{tails}".rstrip())
+            self.clock.wait(never, LOOK_EVERY_S)
+
+    def end(self) -> None:
+        """Stop the children, newest first."""
+        for child in reversed(self.children):
+            child.stop()
+        self.signal.close()
+
+
+@contextmanager
+def temporary_world(clock: Clock) -> Iterator[tuple[Stack, Callable[[], World]]]:
+    """A stack in a folder of its own and, once it is started, the world on it; all gone at the end."""
+    with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="stream-ae-demo-", ignore_cleanup_errors=True)))
+        stack = Stack(folder)
+        cleanup.callback(stack.stop)
+
+        def build() -> World:
+            world = World(folder, stack, clock)
+            cleanup.callback(world.end)
+            return world
+
+        # Entered last, so done first: a second Ctrl-C must not interrupt the cleaning up.
+        cleanup.callback(_ignore_interrupts)
+        yield stack, build
+
+
+def _ignore_interrupts() -> None:
+    for number in (SIGINT, SIGTERM):
+        signal(number, SIG_IGN)
+
+
+def _environment(folder: Path, stack: Stack) -> dict[str, str]:
+    """The caller's environment without its own stream-ae settings, which are for other servers than ours."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith("STREAM_AE_") or name.upper().startswith(NOT_SETTINGS)
+    }
+    kept.pop("STREAM_AE_CONFIG", None)
+    cache = {"STREAM_AE_WORKER__CACHE_DIR": str(folder / "models"), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return kept | stack.settings_overrides() | OWN_SETTINGS | cache
