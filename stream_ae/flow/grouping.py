@@ -49,7 +49,9 @@ def grouped(slots: Int64) -> Groups:
     begins[:1] = True
     np.not_equal(sorted_slots[1:], sorted_slots[:-1], out=begins[1:])
     first = np.flatnonzero(begins)
-    count = np.diff(first, append=len(slots))
+    count = np.empty_like(first)
+    np.subtract(first[1:], first[:-1], out=count[:-1])
+    count[-1:] = len(slots) - first[-1:]
     return Groups(order, sorted_slots[first], first, count, np.cumsum(begins) - 1)
 
 

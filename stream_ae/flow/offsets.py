@@ -102,7 +102,7 @@ class Progress:
 
         The rewind offset never falls, so an earlier one is only more careful.
         """
-        rewind = max((noted for noted in self._rewinds if noted[0] <= self.answered), key=lambda noted: noted[0])[1]
+        rewind = next(rewind for end, rewind in reversed(self._rewinds) if end <= self.answered)
         return Position(self.answered, metadata_of(rewind))
 
     def mark_committed(self, offset: int) -> None:
