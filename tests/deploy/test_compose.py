@@ -56,7 +56,7 @@ def test_ports_are_published_on_the_loopback_only() -> None:
 
 
 def test_one_shots_have_no_health_check_to_fail() -> None:
-    assert set(ONE_SHOTS) == {"setup", "retrain", "replay"}
+    assert set(ONE_SHOTS) == {"setup", "retrain", "replay", "replay-faults"}
     assert all(service["healthcheck"] == {"disable": True} for service in ONE_SHOTS.values())
 
 
