@@ -134,7 +134,7 @@ class TrainingSettings(Group):
     batch_size: Positive = 256
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     false_alarm_rate: Rate = Field(0.005, description="share of normal samples that may be flagged")
-    threads: Positive = 2
+    threads: Positive = Field(1, description="CPU threads; two on two busy cores took ten times as long as one")
 
     @model_validator(mode="after")
     def _lookahead_fits(self) -> "TrainingSettings":

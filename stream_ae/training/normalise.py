@@ -38,8 +38,9 @@ def _bounds(values: Float64) -> tuple[float, float, float]:
     if len(values) == 0:
         return 0.0, -1.0, 1.0
     least, most, centre = float(values.min()), float(values.max()), float(np.median(values))
-    # A channel that never moved has no range: leave it room of its own size.
-    room = (most - least) or abs(centre) or 1.0
+    # A channel that never moved, but for rounding, has no range: leave it room of its own size.
+    moved = most - least > ROUNDING * max(abs(least), abs(most))
+    room = most - least if moved else abs(centre) or 1.0
     largest = float(np.finfo(np.float32).max) / 4
     return centre, max(least - room, -largest), min(most + room, largest)
 

@@ -14,7 +14,8 @@ def signal(rows: int, channels: int = 3, seed: int = 0) -> Float32:
     generator = np.random.default_rng(seed)
     waves = np.sin(np.arange(rows)[:, None] / np.arange(3, 3 + channels))
     sizes = 10.0 ** np.arange(channels)
-    return ((waves + 0.1 * generator.standard_normal((rows, channels))) * sizes + 5.0 * sizes).astype(np.float32)
+    values = (waves + 0.1 * generator.standard_normal((rows, channels))) * sizes + 5.0 * sizes
+    return np.asarray(values, np.float32)
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 
 from stream_ae.models.autoencoder import build
@@ -15,9 +16,9 @@ def test_shapes_go_there_and_back() -> None:
 
 
 def test_decoding_a_part_of_the_window_equals_that_part() -> None:
-    autoencoder, z = build(CONFIG), torch.randn(4, 2)
+    autoencoder, z = build(CONFIG).requires_grad_(False), torch.randn(4, 2)
     # The matrix product is cut differently, so the last bits may differ.
-    torch.testing.assert_close(autoencoder.decode(z, 5, 7), autoencoder.decode(z)[..., 5:7])
+    np.testing.assert_allclose(autoencoder.decode(z, 5, 7), autoencoder.decode(z)[..., 5:7], rtol=1e-5, atol=1e-6)
 
 
 def test_the_layout_in_memory_does_not_matter() -> None:

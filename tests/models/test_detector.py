@@ -92,8 +92,12 @@ def test_a_missing_value_is_filled_in_near_the_truth(detector: Detector, windows
 @pytest.mark.parametrize("where", ["window", "channel", "value"])
 def test_nothing_makes_it_answer_nan(detector: Detector, windows: Float32, value: float, where: str) -> None:
     odd = windows[:4].copy()
-    place = {"window": np.s_[:], "channel": np.s_[:, 1], "value": np.s_[:, 1, -1]}[where]
-    odd[place] = value
+    channels, samples = {
+        "window": (slice(None), slice(None)),
+        "channel": (slice(1, 2), slice(None)),
+        "value": (slice(1, 2), slice(-1, None)),
+    }[where]
+    odd[:, channels, samples] = value
     _sound(detector.infer(odd), odd)
 
 
