@@ -28,6 +28,8 @@ def embedded_mlflow(folder: Path) -> Server:
         *("--host", LOOPBACK),
         *("--port", str(port)),
         *("--workers", "1"),
+        # Clients keep connections open; the server need not wait for them to hang up.
+        *("--uvicorn-opts", "--timeout-graceful-shutdown 1"),
         *("--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"),
         *("--artifacts-destination", str(root / "artifacts")),
     ]
@@ -38,7 +40,7 @@ def embedded_mlflow(folder: Path) -> Server:
         with direct.open(address + QUESTION, timeout=5.0) as response:
             return bool(response.status == 200)
 
-    return Server("MLflow", address, folder, Launch(command, answers, start_timeout_s=120.0, environment=TRIMMED))
+    return Server("MLflow", address, folder, Launch(command, answers, start_timeout_s=180.0, environment=TRIMMED))
 
 
 def _check_installed() -> None:

@@ -9,16 +9,19 @@ from math import ceil
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 
-from stream_ae.errors import ConfigError, TransientError
+from stream_ae.errors import ConfigError, ModelError, TransientError
 from stream_ae.settings import MlflowSettings
 
 HTTP = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 EXISTS = "RESOURCE_ALREADY_EXISTS"
+REFUSED = "INVALID_PARAMETER_VALUE"
+LONGEST_REASON = 300
 
 
 def connect(settings: MlflowSettings) -> MlflowClient:
@@ -54,13 +57,34 @@ def says_exists(error: MlflowException) -> bool:
 
 @contextmanager
 def bounded(uri: str, what: str) -> Iterator[None]:
-    """Turns MLflow's errors into a TransientError that says where, that `what` did not happen, and why."""
+    """Turns MLflow's errors into ours, which say where, that `what` did not happen, and why.
+
+    ModelError if MLflow refuses what it was given, TransientError for everything else.
+    """
     try:
         yield
     except (MlflowException, requests.RequestException) as error:
-        raise TransientError(
-            f"MLflow at {shown(uri)}: {what} ({_reason(error)}); is mlflow.tracking_uri right?"
-        ) from error
+        where = f"MLflow at {shown(uri)}"
+        check = "is it up, is mlflow.tracking_uri right?"
+        # For urllib3 a refused connection is a kind of time-out as well.
+        refused = _caused_by(error, urllib3.exceptions.NewConnectionError)
+        if _caused_by(error, urllib3.exceptions.TimeoutError) and not refused:
+            raise TransientError(f"{where} did not answer in time: {what}; {check}") from error
+        if _caused_by(error, requests.ConnectionError):
+            raise TransientError(f"{where} is not reached: {what}; {check}") from error
+        story = f"{where}: {what} ({_reason(error, uri)})"
+        if isinstance(error, MlflowException) and _code(error) == REFUSED:
+            raise ModelError(f"{story}: MLflow does not take it so") from error
+        raise TransientError(f"{story}; {check}") from error
+
+
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """True if `kind` is anywhere in the chain. MLflow wraps requests, which wraps urllib3, not always with `from`."""
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _check(uri: str) -> None:
@@ -87,7 +111,7 @@ def _code(error: MlflowException) -> str:
     return str(error.error_code) if by_mlflow else ""
 
 
-def _reason(error: Exception) -> str:
-    """The first line of a text that may go on with a whole HTML page."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]}..."
+def _reason(error: Exception, uri: str) -> str:
+    """The beginning of a text that may go on with a whole HTML page, without user and password."""
+    text = " ".join(str(error).split()).replace(uri, shown(uri))
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
