@@ -37,7 +37,9 @@ def make_pipeline(
     """Builds pipelines with topics, group and model name of their own; stops their workers at the end."""
     made: list[PipelineOnServers] = []
 
-    def make(name: str, **changes: Mapping[str, object]) -> PipelineOnServers:
+    def make(
+        name: str, topic_config: Mapping[str, str] | None = None, **changes: Mapping[str, object]
+    ) -> PipelineOnServers:
         unique = f"{name}-{CLOCK.wall_ms()}-{len(made)}"
         settings = Settings.model_validate(
             {
@@ -57,7 +59,7 @@ def make_pipeline(
         settings = with_changes(settings, changes)
         topics = settings.topics
         names = (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters)
-        create_topics(settings.kafka, [TopicSpec(name, partitions=2) for name in names])
+        create_topics(settings.kafka, [TopicSpec(name, 2, config=topic_config or {}) for name in names])
         made.append(PipelineOnServers(settings, tmp_path))
         return made[-1]
 

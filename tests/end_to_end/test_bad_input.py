@@ -83,7 +83,9 @@ def test_a_batch_wholly_of_broken_records_is_all_dead_letters(make_pipeline: Mak
     pipeline.send(broken)
     pipeline.start_worker()
     pipeline.await_traces(50)
-    assert pipeline.dead_letters.values == broken
+    # Without a key the partitioner spreads them: the order is the partitions' own.
+    assert set(pipeline.dead_letters.values) == set(broken)
+    assert len(pipeline.dead_letters.values) == len(broken)
     assert pipeline.cleaned.values == []
 
 
@@ -103,7 +105,9 @@ def test_more_broken_records_in_a_row_than_allowed_stop_the_worker_with_a_messag
 def test_a_payload_of_two_megabytes_is_a_dead_letter_like_any_other(
     make_pipeline: Make, model_folders: list[Path]
 ) -> None:
-    pipeline = make_pipeline("large", kafka={"max_message_bytes": 4_000_000})
+    pipeline = make_pipeline(
+        "large", topic_config={"max.message.bytes": "5000000"}, kafka={"max_message_bytes": 4_000_000}
+    )
     pipeline.publish(model_folders[0])
     good = good_records("good", 2)
     large = b"x" * 2_000_000
