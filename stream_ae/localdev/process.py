@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from stream_ae.clock import Clock, Deadline, SystemClock
-from stream_ae.errors import InvariantError, TransientError
+from stream_ae.errors import ConfigError, InvariantError, TransientError
 from stream_ae.localdev import guard
 
 LOOPBACK = "127.0.0.1"
@@ -72,15 +72,16 @@ class Server:
         self._clock: Clock = SystemClock()
         self._guard: subprocess.Popen[str] | None = None
         self._pid = 0
+        self._cancelled = threading.Event()
 
     def start(self) -> None:
-        """Start and wait until the server answers; TransientError with the end of its log if it does not."""
+        """Start and wait until the server answers; TransientError with the end of its log if it does not.
+
+        Raises ConfigError if the folder cannot be written.
+        """
         if self._guard is not None:
             raise InvariantError(f"{self.name} is started already")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self._launch.prepare is not None and not self._prepared:
-            self._launch.prepare()
-        self._prepared = True
+        self._prepare()
         self._guard = self._spawned_guard()
         try:
             self._pid = self._server_pid(self._guard)
@@ -89,8 +90,13 @@ class Server:
             self.kill()
             raise
 
+    def cancel(self) -> None:
+        """Make a `start` that waits in another thread give up; no later one succeeds until `stop`."""
+        self._cancelled.set()
+
     def stop(self) -> None:
         """Ask the server to end, insist after a while; nothing is left running. Fine to call twice."""
+        self._cancelled.clear()
         if self._guard is None:
             return
         self._guard.terminate()
@@ -133,6 +139,18 @@ class Server:
     ) -> None:
         self.stop()
 
+    def _prepare(self) -> None:
+        """Make the folder ready, once."""
+        if self._prepared:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self._launch.prepare is not None:
+                self._launch.prepare()
+        except OSError as error:
+            raise ConfigError(f"{self.name} cannot use {self.folder}: {error}; choose another folder") from error
+        self._prepared = True
+
     def _spawned_guard(self) -> subprocess.Popen[str]:
         # -I: neither PYTHONPATH nor the user's site-packages may change what the guard is.
         guarded = [sys.executable, "-I", guard.__file__, str(os.getpid()), str(GRACE_S), str(self.log)]
@@ -155,7 +173,6 @@ class Server:
 
     def _await_answer(self, started: subprocess.Popen[str]) -> None:
         deadline = Deadline.after(self._clock, self._launch.start_timeout_s)
-        never = threading.Event()
         while not self._answers():
             if started.poll() is not None:
                 raise TransientError(f"{self.name} ended with code {started.returncode} at start; {self._log_tail()}")
@@ -164,7 +181,8 @@ class Server:
                 raise TransientError(
                     f"{self.name} did not answer within {limit_s:g} s of its start; {self._log_tail()}"
                 )
-            self._clock.wait(never, ASK_EVERY_S)
+            if self._clock.wait(self._cancelled, ASK_EVERY_S):
+                raise TransientError(f"{self.name} was stopped while it started")
 
     def _answers(self) -> bool:
         try:

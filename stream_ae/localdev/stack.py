@@ -1,6 +1,6 @@
 """Kafka, Valkey and MLflow together, on loopback, gone with their owner."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,13 +33,19 @@ class Stack:
         }
 
     def start(self) -> None:
-        """Return when all three answer; if one does not, none is left running."""
+        """Return when all three answer; if one does not, or on Ctrl-C, none is left running."""
         with ThreadPoolExecutor(3) as pool:
             starting = [pool.submit(server.start) for server in self.servers]
-        failures = [error for error in (future.exception() for future in starting) if error is not None]
-        if failures:
-            self.stop()
-            raise failures[0]
+            try:
+                for started in as_completed(starting):
+                    started.result()
+            except BaseException:
+                # Nobody waits a minute for MLflow when Kafka has failed or Ctrl-C was pressed.
+                for server in self.servers:
+                    server.cancel()
+                wait(starting)
+                self.stop()
+                raise
 
     def stop(self) -> None:
         with ThreadPoolExecutor(3) as pool:

@@ -1,4 +1,5 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -6,7 +7,7 @@ import pytest
 import redis
 
 from stream_ae import settings
-from stream_ae.errors import TransientError
+from stream_ae.errors import ConfigError, TransientError
 from stream_ae.localdev.kafka import embedded_kafka
 from stream_ae.localdev.process import Launch, Server, free_port
 from stream_ae.localdev.stack import Stack
@@ -63,6 +64,26 @@ def test_a_server_that_never_answers_is_stopped_and_reported(tmp_path: Path) -> 
     with pytest.raises(TransientError, match="Mute did not answer within 0.2 s"):
         server.start()
     assert not server.running
+
+
+def test_a_start_that_waits_is_cancelled_from_another_thread(tmp_path: Path) -> None:
+    server = Server("Mute", "nowhere", tmp_path, Launch(["sleep", "100"], lambda: False, start_timeout_s=60.0))
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(server.start)
+        server.cancel()
+        with pytest.raises(TransientError, match="Mute was stopped while it started"):
+            starting.result()
+    assert not server.running
+
+
+def test_a_stack_of_which_one_server_fails_leaves_none_running(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "server.properties").mkdir()
+    with pytest.raises(ConfigError, match="Kafka cannot use .*server.properties"):
+        stack.start()
+    assert not any(server.running for server in stack.servers)
+    assert _processes_naming(tmp_path) == []
 
 
 def test_a_command_that_does_not_exist_is_reported(tmp_path: Path) -> None:
