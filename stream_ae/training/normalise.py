@@ -16,6 +16,8 @@ RECENTRE = 0.7
 SAMPLED_WINDOWS = 4096
 # Smaller than this against the largest value, a spread is float32 rounding, not signal.
 ROUNDING = 1e-5
+# Its inverse is finite in float32 too.
+TINY = 1e-30
 
 
 def fitted_normaliser(windows: WindowSet, streams: Sequence[Float32]) -> Normaliser:
@@ -40,7 +42,7 @@ def _bounds(values: Float64) -> tuple[float, float, float]:
     least, most, centre = float(values.min()), float(values.max()), float(np.median(values))
     # A channel that never moved, but for rounding, has no range: leave it room of its own size.
     moved = most - least > ROUNDING * max(abs(least), abs(most))
-    room = most - least if moved else abs(centre) or 1.0
+    room = max(most - least if moved else abs(centre) or 1.0, TINY)
     largest = float(np.finfo(np.float32).max) / 4
     return centre, max(least - room, -largest), min(most + room, largest)
 
@@ -56,5 +58,5 @@ def _scale(windows: Float64, centre: float) -> float:
     residual = windows - (centre + RECENTRE * (mean - centre))
     scale = float(np.sqrt(np.nanmean(np.square(residual))))
     if scale > ROUNDING * float(np.abs(windows[observed]).max()):
-        return scale
-    return 0.01 * abs(centre) or 1.0
+        return max(scale, TINY)
+    return max(0.01 * abs(centre) or 1.0, TINY)
