@@ -7,7 +7,7 @@ from stream_ae.records import Bool, Int64
 
 
 class Horizon:
-    """For every slot a ring of the newest T samples' record offsets, and the partition time before each record.
+    """For every slot a ring of the newest T samples' record offsets, and the partition time at each record.
 
     T samples back and no more: the window of the sample before the next one begins there, and whether that sample was
     flagged is all that the decision about the next one needs.
@@ -25,9 +25,9 @@ class Horizon:
         self._count = grown(self._count, capacity)
         self._oldest = grown(self._oldest, capacity)
 
-    def push(self, slots: Int64, fresh: Bool, offset: Int64, before_ms: Int64) -> None:
+    def push(self, slots: Int64, fresh: Bool, offset: Int64, at_ms: Int64) -> None:
         """Note the record that each sample came from; a fresh one forgets what its slot held."""
-        marks = np.stack((offset, before_ms), axis=1)
+        marks = np.stack((offset, at_ms), axis=1)
         for chosen in rounds(slots, fresh):
             one = slice(None) if len(chosen) == len(slots) else chosen
             self._push(slots[one], fresh[one], marks[one])
@@ -37,10 +37,10 @@ class Horizon:
         offset: Int64 = self._oldest[slots, 0]
         return offset
 
-    def before_ms(self, slots: Int64) -> Int64:
-        """Partition time just before that offset's record."""
-        before_ms: Int64 = self._oldest[slots, 1]
-        return before_ms
+    def at_ms(self, slots: Int64) -> Int64:
+        """Partition time at that offset's record."""
+        at_ms: Int64 = self._oldest[slots, 1]
+        return at_ms
 
     def adapt(self, depth: int) -> "Horizon":
         """The same for windows of another length; what is not held any more cannot be asked for."""

@@ -47,7 +47,7 @@ class Memory:
         self, records: RecordBatch, decoded: Decoded, partitions: Mapping[int, Progress], now_s: float
     ) -> tuple[Chunk, Ready]:
         """Refuse what runs backwards, remember the rest, give the windows that are complete now."""
-        at_ms, before_ms = _partition_times(records, partitions)
+        at_ms = _partition_times(records, partitions)
         decoded = reject(
             decoded, broken_blocks(decoded.samples.row.astype(np.int64), decoded.samples.timestamp_ms, self._rules)
         )
@@ -68,7 +68,7 @@ class Memory:
         chunk = self._chunk(records, decoded, slots, fresh, partitions)
         ready = self._windows.push(slots, fresh, decoded.samples.values, self._tokens(chunk))
         source = decoded.samples.row
-        self._horizon.push(slots, fresh, records.offset[source], before_ms[source])
+        self._horizon.push(slots, fresh, records.offset[source], at_ms[source])
         self._records_since_sweep += len(records)
         return chunk, ready
 
@@ -135,12 +135,10 @@ class Memory:
         oldest = np.full(max(partitions, default=0) + 1, np.iinfo(np.int64).max)
         np.minimum.at(oldest, partition, offset)
         first = live[offset == oldest[partition]]
-        before_ms = dict(
-            zip(self._table.partition[first].tolist(), self._horizon.before_ms(first).tolist(), strict=True)
-        )
+        at_ms = dict(zip(self._table.partition[first].tolist(), self._horizon.at_ms(first).tolist(), strict=True))
         for number, progress in partitions.items():
-            if number in before_ms:
-                progress.note(progress.read_to, Rewind(int(oldest[number]), before_ms[number]))
+            if number in at_ms:
+                progress.note(progress.read_to, Rewind(int(oldest[number]), at_ms[number]))
             else:
                 progress.note(progress.read_to, Rewind(progress.read_to, progress.time_ms))
 
@@ -158,10 +156,9 @@ def joined(parts: Sequence[Ready]) -> Ready:
     return Ready(np.concatenate([part.tokens for part in filled]), np.concatenate(blocks).transpose(0, 2, 1))
 
 
-def _partition_times(records: RecordBatch, partitions: Mapping[int, Progress]) -> tuple[Int64, Int64]:
-    """(rows,) partition time with and without each record; brings every partition's progress up to date."""
+def _partition_times(records: RecordBatch, partitions: Mapping[int, Progress]) -> Int64:
+    """(rows,) partition time at each record; brings every partition's progress up to date."""
     at_ms = np.empty(len(records), np.int64)
-    before_ms = np.empty(len(records), np.int64)
     groups = grouped(records.partition.astype(np.int64))
     for number, first, count in zip(groups.slot.tolist(), groups.first.tolist(), groups.count.tolist(), strict=True):
         progress = partitions[number]
@@ -169,11 +166,9 @@ def _partition_times(records: RecordBatch, partitions: Mapping[int, Progress]) -
         progress.begin(int(records.offset[rows[0]]))
         running = np.minimum(np.maximum.accumulate(records.timestamp_ms[rows]), LARGEST_MS)
         at_ms[rows] = np.maximum(running, progress.time_ms)
-        before_ms[rows[0]] = progress.time_ms
-        before_ms[rows[1:]] = at_ms[rows[:-1]]
         progress.time_ms = int(at_ms[rows[-1]])
         progress.read_to = int(records.offset[rows[-1]]) + 1
-    return at_ms, before_ms
+    return at_ms
 
 
 def _heads(row: Int32) -> tuple[Int64, Int64]:

@@ -12,7 +12,7 @@ NO_TIME_MS = -1
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """Where to begin reading to rebuild every live stream of a partition, and the partition time just before it."""
+    """Where to begin reading to rebuild every live stream of a partition, and the partition time there."""
 
     offset: int
     time_ms: int = NO_TIME_MS

@@ -121,13 +121,13 @@ class Left:
             self.events.append(Event(where["partition"], where["offset"], event["timestamp_ms"], event["state"]))
 
     def of(self, partition: int, since: int = 0) -> dict[int, Trace]:
-        """Traces by offset; every record leaves one, cleaned ones in offset order."""
+        """Traces by offset, ascending; every record leaves one, and cleaned ones left in that order."""
         found = [(offset, trace) for where, offset, trace in self.traces if where.number == partition]
         found = [(offset, trace) for offset, trace in found if offset >= since]
         cleaned = [offset for offset, trace in found if not trace.reason]
         assert cleaned == sorted(set(cleaned)), "cleaned records doubled or out of order"
         assert len({offset for offset, _ in found}) == len(found), "a record left two traces"
-        return dict(found)
+        return dict(sorted(found, key=lambda one: one[0]))
 
     def events_of(self, partition: int, since: int = 0) -> list[Event]:
         return [event for event in self.events if event.partition == partition and event.offset >= since]

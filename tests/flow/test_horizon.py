@@ -20,7 +20,7 @@ def push(one: Horizon, slots: list[int], fresh: list[bool], offsets: list[int]) 
 
 def oldest(one: Horizon, slot: int) -> tuple[int, int]:
     slots = np.array([slot])
-    return int(one.offset(slots)[0]), int(one.before_ms(slots)[0])
+    return int(one.offset(slots)[0]), int(one.at_ms(slots)[0])
 
 
 def test_a_stream_needs_as_many_samples_as_a_window_holds() -> None:

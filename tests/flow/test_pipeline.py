@@ -217,7 +217,7 @@ def test_a_partition_that_comes_back_starts_from_what_was_committed() -> None:
     one.commit()
     one.pipeline.revoke([P0])
     position = one.committed[P0]
-    assert position == Position(2, metadata_of(Rewind(0)))
+    assert position == Position(2, metadata_of(Rewind(0, START_MS)))
     assert one.pipeline.assign({P0: position}) == {P0: 0}
     one.feed([reading(0, 8.0), reading(1, 8.0), reading(2, 0.0)])
     outputs = answer(one)
@@ -234,6 +234,25 @@ def test_a_slot_used_again_while_a_batch_of_its_former_stream_is_in_flight_does_
     one.take()
     one.complete()
     assert len(one.complete().flagged) == 0
+
+
+def test_a_rebuilding_worker_knows_how_late_it_was() -> None:
+    """Partition time had reached 500 when `b` came with Kafka times of 300 and 450: no silence lies between them."""
+    log = [(0, "z", 500), (1, "b", 300), *((offset, "z", 310) for offset in range(2, 6)), (6, "b", 450)]
+    records = [Raw(at, 0, stream, START_MS + ms, (START_MS,), (float(at),)) for at, stream, ms in log]
+    settings = Settings(batch=BatchSettings(state_ttl_s=0.1))
+    whole = bench(None, settings)
+    whole.feed(records)
+    whole.run()
+    first = bench(None, settings)
+    first.feed(records[:6])
+    first.run()
+    first.commit()
+    assert first.committed[P0] == Position(6, metadata_of(Rewind(1, START_MS + 500)))
+    second = Bench(settings, MeanModel(), first.committed)
+    second.feed(records[1:])
+    second.run()
+    assert second.left.of(0) == whole.left.of(0, since=6)
 
 
 def test_a_foreign_commit_means_no_rewind() -> None:
@@ -253,7 +272,7 @@ def test_the_rewind_offset_passes_over_streams_that_have_been_silent_for_too_lon
         one.feed([Raw(offset, 0, "new", START_MS + 600 * offset, (START_MS + 600 * offset,), (1.0,))])
         one.run()
     one.commit()
-    assert one.committed[P0] == Position(9, metadata_of(Rewind(5, START_MS + 600 * 4)))
+    assert one.committed[P0] == Position(9, metadata_of(Rewind(5, START_MS + 600 * 5)))
     assert one.pipeline.stream_count == 1
 
 
