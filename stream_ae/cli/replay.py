@@ -38,7 +38,7 @@ def replay(
     rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second; without it, flat out.")] = None,
     stream: Annotated[str | None, typer.Option(help="Stream id, for a file that holds a single stream.")] = None,
     interval_s: Annotated[
-        float, typer.Option(min=0.001, help="Time between samples of a file without timestamps; the last one is now.")
+        float, typer.Option(min=0.001, help="Time between samples that come without timestamps; the last one is now.")
     ] = 1.0,
     timestamp_column: TimestampOption = None,
     stream_column: StreamOption = None,
@@ -48,20 +48,13 @@ def replay(
 ) -> None:
     """Send a file's samples to a topic as JSON records, streams interleaved in time order, keyed by stream."""
     from stream_ae.clock import SystemClock
-    from stream_ae.errors import ConfigError
     from stream_ae.kafka.admin import check_topics
     from stream_ae.kafka.driver import open_sink
     from stream_ae.localdev.replay import BATCH, batches, laid_out, paced, size_for
 
     clock = SystemClock()
-    match file, sample:
-        case Path() as path, None:
-            layout = layout_of(timestamp_column, stream_column, channel, exclude, array)
-            series = [laid_out(one, interval_s, clock.wall_ms()) for one in _of_file(path, layout, stream)]
-        case None, Sample() as part:
-            series = _of_sample(part, clock.wall_ms())
-        case _:
-            raise ConfigError("replay needs either a FILE or --sample train (or test): see stream-ae replay --help")
+    layout = layout_of(timestamp_column, stream_column, channel, exclude, array)
+    series = [laid_out(one, interval_s, clock.wall_ms()) for one in _series(file, sample, layout, stream)]
     effective = settings(context)
     target = topic or effective.topics.raw
     check_topics(effective.kafka, writes=[target])
@@ -78,13 +71,26 @@ def replay(
     typer.echo(f"sent {sent} records of {len(series)} streams to {target}")
 
 
-def _of_sample(part: Sample, now_ms: int) -> "list[Series]":
-    """Both parts are laid out in time so that the test part ends now and the other one just before it."""
-    from stream_ae.cli.demo.material import material
-    from stream_ae.localdev.sample_data import NAMES, load
+def _series(file: Path | None, sample: Sample | None, layout: "Layout", stream: str | None) -> "list[Series]":
+    from stream_ae.errors import ConfigError
 
-    shipped = material(NAMES, max(len(machine.train) for machine in load()), now_ms)
-    return list(shipped.train if part is Sample.TRAIN else shipped.test)
+    match file, sample:
+        case Path(), None:
+            return _of_file(file, layout, stream)
+        case None, Sample():
+            return _of_sample(sample)
+        case _:
+            raise ConfigError("replay needs either a FILE or --sample train (or test): see stream-ae replay --help")
+
+
+def _of_sample(part: Sample) -> "list[Series]":
+    from stream_ae.localdev import sample_data
+    from stream_ae.tables import Series
+
+    return [
+        Series(one.name, one.channels, None, one.train if part is Sample.TRAIN else one.test)
+        for one in sample_data.load()
+    ]
 
 
 def _of_file(file: Path, layout: "Layout", stream: str | None) -> "list[Series]":
