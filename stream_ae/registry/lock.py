@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from stream_ae.clock import Clock
-from stream_ae.errors import TransientError
+from stream_ae.errors import LockHeldError, TransientError
 from stream_ae.registry.connection import bounded
 from stream_ae.telemetry import Log
 
@@ -60,7 +60,7 @@ class RedisLock:
             taken, answer = self._run(ACQUIRE, self._key, f"{self._key}:fence")
         if not taken:
             holder = answer.decode().rpartition(" ")[0]
-            raise TransientError(
+            raise LockHeldError(
                 f"{self._key} is locked by {holder}: wait until it has finished; {self._lease_ms / 1000:g} s after its "
                 "death the lock is free"
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stream_ae.clock import Clock
 from stream_ae.digest import folder_digest
-from stream_ae.errors import ModelError, TransientError
+from stream_ae.errors import LockHeldError, ModelError, TransientError
 from stream_ae.ports import Desired, WorkerStatus
 from stream_ae.records import ModelVersion
 
@@ -173,7 +173,7 @@ class InMemorySignal:
         """Held until it is left: owners in memory do not die, so `lease_s` has nothing to do."""
         locked = self._reached().locked
         if name in locked:
-            raise TransientError(f"{name} is locked by somebody else: wait until it has finished")
+            raise LockHeldError(f"{name} is locked by somebody else: wait until it has finished")
         locked.add(name)
         try:
             yield

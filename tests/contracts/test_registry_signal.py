@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stream_ae.clock import Deadline, SystemClock
-from stream_ae.errors import TransientError
+from stream_ae.errors import LockHeldError
 from stream_ae.ports import Desired, Health, ModelSignal, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.signal import RedisSignal
@@ -147,7 +147,7 @@ def test_a_status_expires(signal: ModelSignal) -> None:
 def test_a_lock_excludes_others_at_once_and_is_free_afterwards(connect: Connect) -> None:
     one, other = connect(), connect()
     with one.lock("retrain", 30.0):
-        with pytest.raises(TransientError, match=r"retrain.* locked"), other.lock("retrain", 30.0):
+        with pytest.raises(LockHeldError, match=r"retrain.* locked"), other.lock("retrain", 30.0):
             pytest.fail("two hold one lock")
         with other.lock("something else", 30.0):
             pass

@@ -1,0 +1,202 @@
+"""Retraining: one shot, idempotent, locked; the exit code says how it ended."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.retrain import RUN_KEY, Outcome, Progress, World, retrain
+from stream_ae.models.serialization import load
+from stream_ae.ports import Health, WorkerStatus
+from stream_ae.records import Float32, ModelVersion
+from stream_ae.settings import RetrainSettings, Settings, TrainingSettings
+from stream_ae.testing import InMemoryBroker, InMemoryReader, InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
+
+START_MS = 1_700_000_000_000
+
+
+def waves(count: int, first: int = 0, noise: float = 0.02) -> Float32:
+    """(count, 2): two related waves."""
+    t = np.arange(first, first + count)[:, None]
+    rng = np.random.default_rng(first)
+    rows: Float32 = (np.sin(t / np.array([4.0, 6.0])) + rng.normal(0, noise, (count, 2))).astype(np.float32)
+    return rows
+
+
+class Retraining:
+    """A pipeline in memory, as a retraining sees it."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(START_MS, moves_itself=True)
+        self.broker = InMemoryBroker(self.clock)
+        for topic in ("raw", "cleaned", "flagged", "dead-letters"):
+            self.broker.create_topic(topic, partitions=2)
+        self.store = InMemoryStore(self.clock, "default")
+        self.redis = InMemoryRedis(self.clock)
+        self.signal = InMemorySignal(self.redis)
+        self.world = World(InMemoryReader(self.broker), self.store, self.signal, self.clock)
+        self.said: list[str] = []
+        self.settings = Settings(
+            training=TrainingSettings(window=8, max_epochs=3, threads=1),
+            retrain=RetrainSettings(rollout_timeout_s=5.0, tolerance=0.5),
+        )
+
+    def send(self, x: Float32, stream: str = "s", partition: int = 0) -> None:
+        for row in x:
+            second = self.clock.wall_ms() // 1000
+            value = {"stream": stream, "timestamp": second, "values": {"a": float(row[0]), "b": float(row[1])}}
+            self.broker.append("raw", json.dumps(value).encode(), partition=partition, timestamp_ms=second * 1000)
+            self.clock.advance(1)
+
+    def run(self) -> Outcome:
+        quiet = Progress(say=self.said.append, collected=lambda done, total: None, epoch=lambda epoch: None)
+        return retrain(self.world, self.settings, quiet)
+
+    @property
+    def champion(self) -> ModelVersion:
+        champion = self.store.champion()
+        assert champion is not None
+        return champion
+
+
+@pytest.fixture
+def retraining() -> Retraining:
+    return Retraining()
+
+
+def test_the_first_version_is_registered_promoted_and_announced(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    assert retraining.run() == Outcome.PROMOTED
+    assert retraining.champion.version == "1"
+    desired = retraining.signal.desired()
+    assert desired is not None
+    assert desired.model == retraining.champion.identity
+
+
+def test_a_version_says_what_it_was_trained_on(retraining: Retraining, tmp_path: Path) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    tags = retraining.champion.tags
+    assert tags["stream_ae.topic"] == "raw"
+    assert tags["stream_ae.offsets"] == "0:0-600"
+    assert tags["stream_ae.parent_version"] == "none"
+    assert tags["stream_ae.code_version"].startswith("stream-ae ")
+    assert "first version" in tags["stream_ae.verdict"]
+    detector = load(retraining.store.fetch("1", tmp_path / "v"))
+    assert detector.channels == ("a", "b")
+    assert detector.lineage["stream_ae.offsets"] == "0:0-600"
+
+
+def test_a_second_run_on_the_same_span_does_nothing(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    assert retraining.run() == Outcome.PROMOTED
+    assert [version.version for version in retraining.store.versions()] == ["1"]
+    assert "nothing to do" in retraining.said[-2]
+
+
+def test_new_records_make_a_second_version_whose_parent_is_the_first(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    retraining.send(waves(300, first=600))
+    assert retraining.run() == Outcome.PROMOTED
+    assert retraining.champion.version == "2"
+    assert retraining.champion.tags["stream_ae.parent_version"] == "1"
+
+
+def test_a_challenger_that_is_worse_is_registered_but_not_promoted(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    # From noise nothing can be learnt, and on the newest, clean rows the champion is better.
+    retraining.settings = retraining.settings.model_copy(
+        update={"retrain": RetrainSettings(span_s=900.0, tolerance=0.0, holdout_share=0.4)}
+    )
+    noise = np.random.default_rng(1).normal(0, 5, (540, 2)).astype(np.float32)
+    retraining.send(noise)
+    retraining.send(waves(360))
+    assert retraining.run() == Outcome.NOT_PROMOTED
+    assert retraining.champion.version == "1"
+    assert [version.version for version in retraining.store.versions()] == ["1", "2"]
+    assert retraining.store.versions()[1].tags["stream_ae.verdict"].startswith("worse")
+
+
+def test_flagged_samples_are_left_out(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    for offset, state in ((100, "open"), (101, "ongoing"), (102, "close")):
+        event = {"state": state, "source": {"topic": "raw", "partition": 0, "offset": offset}}
+        retraining.broker.append("flagged", json.dumps(event).encode(), partition=0)
+    retraining.broker.append("flagged", b"not ours", partition=1)
+    assert retraining.run() == Outcome.PROMOTED
+    assert "2 samples flagged and left out" in retraining.said[0]
+    assert "collected 598 samples" in retraining.said[0]
+
+
+def test_broken_records_are_counted_and_left_out(retraining: Retraining) -> None:
+    retraining.send(waves(300))
+    retraining.broker.append("raw", b"broken", partition=0)
+    retraining.send(waves(300, first=300))
+    assert retraining.run() == Outcome.PROMOTED
+    assert "1 not readable" in retraining.said[0]
+
+
+@pytest.mark.parametrize("rows", [0, 100])
+def test_too_little_data_is_refused_with_the_reason(retraining: Retraining, rows: int) -> None:
+    retraining.send(waves(rows))
+    assert retraining.run() == Outcome.UNUSABLE_DATA
+    assert retraining.said[-1].startswith("the data cannot be used")
+    assert retraining.store.versions() == []
+
+
+def test_two_retrainings_at_once_are_one(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    with InMemorySignal(retraining.redis).lock("retrain", 30.0):
+        assert retraining.run() == Outcome.LOCKED
+    assert retraining.store.versions() == []
+    assert retraining.run() == Outcome.PROMOTED
+
+
+def test_a_server_that_is_away_is_an_exit_code_not_a_crash(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.store.away()
+    assert retraining.run() == Outcome.SERVER_AWAY
+    retraining.store.back()
+    retraining.redis.away()
+    assert retraining.run() == Outcome.SERVER_AWAY
+
+
+def test_workers_that_do_not_come_up_bring_the_champion_before_back(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    first = retraining.champion
+    stubborn = WorkerStatus("w1", Health.DEGRADED, first.identity, 0, 0, problems=("version 2 refused: no memory",))
+    retraining.signal.report(stubborn, 100_000.0)
+    retraining.send(waves(300, first=600))
+    assert retraining.run() == Outcome.ROLLED_BACK
+    assert retraining.champion.version == "1"
+    desired = retraining.signal.desired()
+    assert desired is not None
+    assert desired.model == first.identity
+    assert any("version 2 refused: no memory" in sentence for sentence in retraining.said)
+
+
+def test_a_champion_that_cannot_be_loaded_does_not_stand_in_the_way(retraining: Retraining, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    broken = retraining.store.register(tmp_path, {}, {})
+    retraining.store.promote(broken.version)
+    retraining.send(waves(600))
+    assert retraining.run() == Outcome.PROMOTED
+    assert retraining.champion.version == "2"
+
+
+def test_a_run_that_died_after_registering_is_finished_by_the_next(retraining: Retraining, tmp_path: Path) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    key = retraining.champion.tags[RUN_KEY]
+    again = Retraining()
+    again.send(waves(600))
+    folder = retraining.store.fetch("1", tmp_path / "registered")
+    again.store.register(folder, {RUN_KEY: key}, {})
+    again.run()
+    assert [version.version for version in again.store.versions()] == ["1"]
+    assert again.champion.version == "1"
