@@ -1,6 +1,6 @@
 """What a source's owner has been told of its partitions, and how it is told: the same for every client library."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from stream_ae.errors import TransientError
 from stream_ae.ports import AssignmentListener
@@ -47,6 +47,13 @@ class Assignment:
 
     def lose(self, partitions: Sequence[Partition]) -> None:
         self._take(partitions, self._listener.on_lost)
+
+    def check_owned(self, partitions: Iterable[Partition]) -> None:
+        """Brokers take a member's commit for any partition: ours would turn back its new owner's."""
+        foreign = sorted(set(partitions) - self.owned)
+        if foreign:
+            names = ", ".join(f"{topic} partition {number}" for topic, number in foreign)
+            raise TransientError(f"offsets were not committed: {names} belongs to another member of the group now")
 
     @property
     def has_pending(self) -> bool:

@@ -68,6 +68,7 @@ class ConfluentSource:
         return record_batch(self._topic, self._of_owned(assignment, good))
 
     def commit(self, positions: Mapping[Partition, Position]) -> None:
+        self._subscribed().check_owned(positions)
         offsets = [TopicPartition(*partition, p.offset, p.metadata) for partition, p in positions.items()]
         if not offsets:
             return

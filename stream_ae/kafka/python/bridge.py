@@ -57,7 +57,7 @@ class Bridge:
             try:
                 call()
             finally:
-                net.call_soon_threadsafe(partial(finished.success, None))
+                net.call_soon_with_future(finished.success, None)
 
         self._for_caller.put(called)
         await finished

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.serializer import Serializer
 
 from stream_ae.errors import DeliveryError
 from stream_ae.kafka.failures import too_large
@@ -23,8 +24,8 @@ class _Null:
 NULL = _Null()
 
 
-class _Values:
-    """The library's serializer protocol: bytes as they are, `NULL` as None."""
+class _Values(Serializer):  # type: ignore[misc]
+    """Bytes as they are, `NULL` as None."""
 
     def serialize(self, _topic: str, _headers: object, value: object) -> object:
         return None if value is NULL else value

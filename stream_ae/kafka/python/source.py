@@ -11,6 +11,7 @@ from stream_ae.errors import ConfigError, InvariantError, TransientError
 from stream_ae.kafka.assignment import Assignment
 from stream_ae.kafka.failures import brokers_away
 from stream_ae.kafka.python.bridge import Bridge, BridgedListener, Handlers
+from stream_ae.kafka.python.joining import LONG_ENOUGH_TO_SEE_MS, repeat_finished_join
 from stream_ae.kafka.python.messages import record_batch
 from stream_ae.kafka.python.options import consumer_options, group_options, no_answer, translated
 from stream_ae.ports import AssignmentListener
@@ -38,6 +39,7 @@ class KafkaPythonSource:
         self._topic = ""
         self._assignment: Assignment | None = None
         self._held: list[Any] = []
+        self._closed = False
         self._away_since_s: float | None = None
         self._unknown_since_s: float | None = None
         try:
@@ -74,6 +76,7 @@ class KafkaPythonSource:
         return record_batch(self._topic, [record for record in records if record.partition in numbers])
 
     def commit(self, positions: Mapping[Partition, Position]) -> None:
+        self._subscribed().check_owned(positions)
         offsets = {TopicPartition(*p): OffsetAndMetadata(at.offset, at.metadata, -1) for p, at in positions.items()}
         try:
             self._consumer.commit(offsets, timeout_ms=int(1000 * self._settings.session_timeout_s))
@@ -92,6 +95,9 @@ class KafkaPythonSource:
         return {partition: self._behind(partition) for partition in self._subscribed().owned}
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         try:
             self._bridge.run(lambda: self._consumer.close(autocommit=False, timeout_ms=self._timeout_ms()))
         except KafkaError as error:
@@ -102,6 +108,15 @@ class KafkaPythonSource:
             self._assignment.raise_pending()
 
     def _join(self) -> None:
+        # A leader that assigns before it knows the topic assigns nothing, and may never notice (kafka-python 3.0.12).
+        try:
+            numbers = self._consumer.partitions_for_topic(self._topic)
+        except KafkaError as error:
+            raise translated(error, f"looking up {self._topic}") from error
+        if not numbers:
+            raise ConfigError(
+                f"topic {self._topic} does not exist or may not be seen; `stream-ae topics create` makes it"
+            )
         handlers = Handlers(self._on_assigned, self._on_revoked, self._on_lost)
         # The loop that resolves what a coroutine of ours waits for has no public name (kafka-python 3.0).
         self._consumer.subscribe([self._topic], listener=BridgedListener(self._bridge, self._consumer._net, handlers))
@@ -114,8 +129,11 @@ class KafkaPythonSource:
         self._join()
 
     def _fetched(self, max_records: int, timeout_s: float) -> list[Any]:
+        timeout_ms = int(timeout_s * 1000)
+        if repeat_finished_join(self._consumer):
+            timeout_ms = max(timeout_ms, LONG_ENOUGH_TO_SEE_MS)
         try:
-            found = self._bridge.run(lambda: self._consumer.poll(int(timeout_s * 1000), max_records))
+            found = self._bridge.run(lambda: self._consumer.poll(timeout_ms, max_records))
         except KafkaTimeoutError as error:
             raise TransientError(brokers_away(self._settings.bootstrap_servers)) from error
         except KafkaError as error:
