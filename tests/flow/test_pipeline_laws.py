@@ -48,7 +48,7 @@ def assert_same(found: Left, right: Left, partition: int, since: int = 0) -> Non
 
 
 @pytest.mark.parametrize("lookahead", [0, 3])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(random=st.randoms(use_true_random=True))
 def test_any_chunks_and_any_rhythm_give_what_one_record_after_another_gives(lookahead: int, random: Random) -> None:
     log, model = log_of(random), MeanModel(lookahead=lookahead)
@@ -72,7 +72,7 @@ def test_any_chunks_and_any_rhythm_give_what_one_record_after_another_gives(look
 
 
 @pytest.mark.parametrize("lookahead", [0, 1, 3])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(random=st.randoms(use_true_random=True))
 def test_after_any_crash_the_output_from_the_committed_offset_on_is_what_it_would_have_been(
     lookahead: int, random: Random
@@ -105,7 +105,7 @@ def test_after_any_crash_the_output_from_the_committed_offset_on_is_what_it_woul
 
 
 @pytest.mark.parametrize("lookahead", [0, 1, 3])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(random=st.randoms(use_true_random=True))
 def test_the_committed_offset_never_passes_a_record_that_has_not_left(lookahead: int, random: Random) -> None:
     log = log_of(random)
