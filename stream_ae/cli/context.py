@@ -1,6 +1,5 @@
 """What the commands share: settings from the global options, and the two consoles."""
 
-import signal
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:  # pydantic, which `--help` need not wait for
     from rich.console import Console
-    from rich.progress import ProgressColumn
+    from rich.progress import Progress
 
     from stream_ae.settings import Loaded, Settings
 
@@ -61,13 +60,10 @@ def progress_console() -> "Console":
     return Console(stderr=True, highlight=False)
 
 
-def progress_columns() -> "list[ProgressColumn]":
-    """A progress bar as all commands draw it: what, bar, how many, how long."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+def progress_bars() -> "Progress":
+    """Progress on standard error : what, bar, how many, how long; nothing where there is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    return [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-
-
-def interrupted_by_sigterm() -> None:
-    """From here on SIGTERM is Ctrl-C: what is running is cleaned up, then the process exits with 130."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = progress_console()
+    return Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)

@@ -1,5 +1,6 @@
 """`stream-ae` as a process: which error becomes which exit code, and what is printed of it."""
 
+import signal
 import sys
 import traceback
 from typing import NoReturn
@@ -13,6 +14,8 @@ CONFIGURATION = 2
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage or configuration, 130 interrupted."""
+    # SIGTERM cleans up like Ctrl-C; by default it would leave temporary folders. A worker sets its own handlers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(prog_name="stream-ae")
     except ConfigError as error:

@@ -45,7 +45,7 @@ def show(context: typer.Context, version: Annotated[str, typer.Argument(help="A 
         "aliases": ", ".join(found.aliases) or "-",
     }
     for name, value in (facts | dict(sorted(found.tags.items()))).items():
-        typer.echo(f"{name:<24}{value}")
+        typer.echo(f"{name:<26}{value}")
 
 
 @app.command()
@@ -127,7 +127,8 @@ def _promote(
         rollout = roll_out(signal, target.identity, reason, SystemClock(), timeout_s)
     if wait and not rollout.complete:
         raise ModelError(_stuck(rollout, timeout_s))
-    typer.echo(f"workers on it: {', '.join(w.worker for w in rollout.on_it) or 'none is running'}")
+    if wait:
+        typer.echo(f"workers on it: {', '.join(w.worker for w in rollout.on_it) or 'none is running'}")
 
 
 def _stuck(rollout: "Rollout", timeout_s: float) -> str:

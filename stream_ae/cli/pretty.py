@@ -62,7 +62,7 @@ def _flagged(batch: RecordBatch, row: int) -> Text:
     state = str(value["state"])
     line = Text(str(value.get("timestamp", "")), style="dim")
     line.append(f"  {state:<7}", STATE_STYLES.get(state, "")).append(f"  {value.get('stream')}", "cyan")
-    line.append(f"  score {_number(value.get('score'))} > {_number(value.get('threshold'))}", "default")
+    line.append(f"  score {_number(value.get('score'))} (threshold {_number(value.get('threshold'))})", "default")
     for channel in (value.get("channels") or [])[:3]:
         seen, expected = _number(channel.get("observed")), _number(channel.get("expected"))
         line.append(f"  {channel.get('name')}", "yellow")

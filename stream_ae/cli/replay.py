@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream_ae.cli.columns import ArrayOption, ChannelOption, ExcludeOption, StreamOption, TimestampOption, layout_of
-from stream_ae.cli.context import progress_columns, progress_console, settings
+from stream_ae.cli.context import progress_bars, settings
 
 if TYPE_CHECKING:
     from stream_ae.ports import RecordSink
@@ -106,10 +106,8 @@ def _of_file(file: Path, layout: "Layout", stream: str | None) -> "list[Series]"
 
 
 def _send(sink: "RecordSink", outgoing: "Iterator[OutgoingBatch]", series: "list[Series]") -> int:
-    from rich.progress import Progress
-
     sent = 0
-    with Progress(*progress_columns(), console=progress_console(), transient=True) as progress:
+    with progress_bars() as progress:
         task = progress.add_task("records", total=sum(len(one.values) for one in series))
         for batch in outgoing:
             sink.produce(batch)

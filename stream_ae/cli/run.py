@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stream_ae.cli.context import progress_columns, progress_console, settings
+from stream_ae.cli.context import progress_bars, settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -33,12 +33,10 @@ def retrain(context: typer.Context) -> None:
     5 another retraining is running, 6 the workers did not come up on it and the champion before is back, 7 a server
     is away.
     """
-    from rich.progress import Progress
-
     from jobs.retrain import run
 
     effective = settings(context)
-    with Progress(*progress_columns(), console=progress_console(), transient=True) as bars:
+    with progress_bars() as bars:
         raise typer.Exit(run(effective, _shown(bars)))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream_ae.cli.columns import ArrayOption, ChannelOption, ExcludeOption, StreamOption, TimestampOption, layout_of
-from stream_ae.cli.context import progress_columns, progress_console, settings
+from stream_ae.cli.context import progress_bars, settings
 
 if TYPE_CHECKING:
     from stream_ae.records import ModelVersion
@@ -73,12 +73,11 @@ def _read_all(files: list[Path], layout: "Layout") -> "list[Series]":
 
 def _train(series: "list[Series]", effective: "Settings", lineage: dict[str, str]) -> "Trained":
     import torch
-    from rich.progress import Progress
 
     from stream_ae.training import Epoch, train
 
     torch.set_num_threads(effective.training.threads)
-    with Progress(*progress_columns(), console=progress_console(), transient=True) as progress:
+    with progress_bars() as progress:
         task = progress.add_task("training", total=effective.training.max_epochs)
 
         def show(epoch: Epoch) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_ae.cli.context import interrupted_by_sigterm, progress_console
+from stream_ae.cli.context import progress_console
 
 if TYPE_CHECKING:
     from stream_ae.localdev.stack import Stack
@@ -26,7 +26,6 @@ def up(
 
     Prints their addresses as export lines for another terminal. Nothing outlives this command, even if it is killed.
     """
-    interrupted_by_sigterm()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         _serve(folder.absolute(), topics)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stream_ae.cli.context import console, interrupted_by_sigterm
+from stream_ae.cli.context import console
 
 
 def demo(
@@ -28,7 +28,6 @@ def demo(
     from stream_ae.cli.demo.run import Wanted, run
     from stream_ae.clock import SystemClock
 
-    interrupted_by_sigterm()
     out_of_reach = [file for file in (report, out) if file is not None and not file.absolute().parent.is_dir()]
     if out_of_reach:
         from stream_ae.errors import ConfigError

@@ -33,7 +33,7 @@ class Screen:
         """A step; its line is printed only if it ends well."""
         began_s = self._clock.monotonic_s()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
             step = Step(progress, progress.add_task(doing, total=total), doing)
             yield step
         took_s = self._clock.monotonic_s() - began_s

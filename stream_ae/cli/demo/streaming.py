@@ -17,7 +17,7 @@ RETRAIN_AT, BREAK_AT, HOLD_AT = 0.10, 0.50, 0.85
 # While it waits, it trickles, so that the swap still happens under load, however long training takes here.
 TRICKLE = 0.05
 SHOW_EVERY_S = 0.25
-SWAP_TIMEOUT_S = 120.0
+SWAP_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,8 @@ class World:
             for child in watched:
                 child.check_running()
             if deadline.passed():
-                tails = "\n".join(f"{child.name}: {child.log_tail()}" for child in watched)
-                raise TransientError(f"{what} took longer than {timeout_s:g} s\n{tails}".rstrip())
+                newest = self.children[-1]
+                raise TransientError(f"{what} took longer than {timeout_s:g} s; {newest.name}: {newest.log_tail()}")
             self.clock.wait(never, LOOK_EVERY_S)
 
     def end(self) -> None:
@@ -104,5 +104,5 @@ def _environment(folder: Path, stack: Stack) -> dict[str, str]:
         if not name.upper().startswith("STREAM_AE_") or name.upper().startswith(NOT_SETTINGS)
     }
     kept.pop("STREAM_AE_CONFIG", None)
-    cache = {"STREAM_AE_WORKER__CACHE_DIR": str(folder / "models"), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return kept | stack.settings_overrides() | OWN_SETTINGS | cache
+    places = {"STREAM_AE_WORKER__CACHE_DIR": str(folder / "models"), "TMPDIR": str(folder)}
+    return kept | stack.settings_overrides() | OWN_SETTINGS | places | {"MLFLOW_DISABLE_TELEMETRY": "true"}
