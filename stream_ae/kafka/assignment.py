@@ -28,6 +28,9 @@ class Assignment:
         If the committed offsets cannot be had, the owner is told nothing and `must_rejoin` is set: reading from a
         guessed offset would lose records.
         """
+        if not partitions:
+            # A rebalance that brings nothing. librdkafka answers a question about no partitions with a time-out.
+            return {}
         try:
             positions = dict(committed())
         except TransientError as error:
