@@ -13,19 +13,22 @@ def record_batch(topic: str, messages: Sequence[Message]) -> RecordBatch:
     """The columns of messages that carry no error. A header without value reads as b""."""
     if not messages:
         return empty_record_batch(topic)
+    n = len(messages)
+    # map over the unbound methods: half the time of calling them in a comprehension.
     return RecordBatch(
         topic,
-        partition=np.array([m.partition() for m in messages], np.int32),
-        offset=np.array([m.offset() for m in messages], np.int64),
-        timestamp_ms=np.array([m.timestamp()[1] for m in messages], np.int64),
-        keys=[m.key() for m in messages],
-        values=[m.value() for m in messages],
-        headers=[_headers(m) for m in messages],
+        partition=np.fromiter(map(Message.partition, messages), np.int32, n),
+        offset=np.fromiter(map(Message.offset, messages), np.int64, n),
+        timestamp_ms=np.array([timestamp_ms for _, timestamp_ms in map(Message.timestamp, messages)], np.int64),
+        keys=list(map(Message.key, messages)),
+        values=list(map(Message.value, messages)),
+        headers=[_listed(headers) if headers else NO_HEADERS for headers in map(Message.headers, messages)],
     )
 
 
-def _headers(message: Message) -> Headers:
-    headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
-    if not headers:
-        return NO_HEADERS
-    return [(name, value or b"") for name, value in headers]
+def has_error(messages: Sequence[Message]) -> bool:
+    return any(error is not None for error in map(Message.error, messages))
+
+
+def _listed(headers: object) -> Headers:
+    return [(name, value or b"") for name, value in cast("list[tuple[str, bytes | None]]", headers)]

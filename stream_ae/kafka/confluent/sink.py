@@ -42,10 +42,10 @@ class ConfluentSink:
         )
         for key, value, partition, timestamp_ms, headers in rows:
             # The library takes headers as a list only.
-            listed = headers if type(headers) is list else list(headers)
+            listed = headers if type(headers) is list else list(headers) or None
             while True:
                 try:
-                    produce(topic, value, key, partition, timestamp=timestamp_ms, headers=listed)
+                    produce(topic, value, key, partition, None, None, timestamp_ms, listed)
                     break
                 except BufferError:
                     self._wait_for_room()

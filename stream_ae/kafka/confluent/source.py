@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream_ae.clock import Clock, Deadline
 from stream_ae.errors import InvariantError, TransientError
 from stream_ae.kafka.assignment import Assignment
-from stream_ae.kafka.confluent.messages import record_batch
+from stream_ae.kafka.confluent.messages import has_error, record_batch
 from stream_ae.kafka.confluent.options import consumer_options, group_options, translated
 from stream_ae.kafka.failures import brokers_away
 from stream_ae.ports import AssignmentListener
@@ -53,9 +53,10 @@ class ConfluentSource:
         messages, self._held = self._held, []
         if not messages:
             messages = self._consumed(max_records, timeout_s)
-        good = [message for message in messages if message.error() is None]
-        if len(good) < len(messages):
+        good = messages
+        if has_error(messages):
             self._note_errors(messages)
+            good = [message for message in messages if message.error() is None]
         try:
             assignment.raise_pending()
         except Exception:
@@ -130,7 +131,7 @@ class ConfluentSource:
 
     def _of_owned(self, assignment: Assignment, messages: list[Message]) -> list[Message]:
         numbers = {partition.number for partition in assignment.owned}
-        if {message.partition() for message in messages} <= numbers:
+        if set(map(Message.partition, messages)) <= numbers:
             return messages
         return [message for message in messages if message.partition() in numbers]
 

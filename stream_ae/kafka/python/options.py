@@ -86,6 +86,8 @@ def producer_options(settings: KafkaSettings) -> dict[str, Any]:
     return client_options(settings) | {
         "enable_idempotence": True,
         "acks": "all",
+        # 16 KiB, the default, is a request for every 100 records.
+        "batch_size": 128 * 1024,
         "delivery_timeout_ms": delivery_timeout_ms,
         # The library wants linger + request time-out within the delivery time-out.
         "request_timeout_ms": max(min(30_000, delivery_timeout_ms - settings.linger_ms), 1),
