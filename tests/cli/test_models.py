@@ -1,0 +1,63 @@
+"""`models`: which version a person means, and which one a rollback goes to."""
+
+from pathlib import Path
+
+import pytest
+
+from stream_ae.cli.models import find_version, version_before
+from stream_ae.errors import ConfigError
+from stream_ae.ports import Desired
+from stream_ae.testing import InMemoryStore, ManualClock
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> InMemoryStore:
+    """Three versions, the third one champion."""
+    store = InMemoryStore(ManualClock())
+    for number in (1, 2, 3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "config.json").write_text(str(number))
+        store.register(folder, {}, {})
+    store.promote("3")
+    return store
+
+
+def announced(store: InMemoryStore, *versions: str) -> list[Desired]:
+    """Announcements of these versions, newest first."""
+    return [Desired(find_version(store, version).identity, 0) for version in versions]
+
+
+def test_a_version_is_named_by_its_number_or_as_champion(store: InMemoryStore) -> None:
+    assert find_version(store, "2").version == "2"
+    assert find_version(store, "v2").version == "2"
+    assert find_version(store, "champion").version == "3"
+
+
+def test_an_unknown_version_is_refused_with_those_that_exist(store: InMemoryStore) -> None:
+    with pytest.raises(ConfigError, match="no version '9'; versions: 1, 2, 3"):
+        find_version(store, "9")
+    with pytest.raises(ConfigError, match="no champion yet"):
+        find_version(InMemoryStore(ManualClock()), "champion")
+
+
+def test_a_rollback_skips_versions_that_were_never_in_service(store: InMemoryStore) -> None:
+    assert version_before(store, announced(store, "3", "1")).version == "1"
+    assert version_before(store, announced(store, "3", "2", "1")).version == "2"
+
+
+def test_a_rollback_without_history_takes_the_next_older_version(store: InMemoryStore) -> None:
+    assert version_before(store, []).version == "2"
+
+
+def test_rolling_back_twice_goes_back_two_versions(store: InMemoryStore) -> None:
+    history = announced(store, "3", "2", "1")
+    store.promote(version_before(store, history).version)
+    history = announced(store, "2", "3", "2", "1")
+    assert version_before(store, history).version == "1"
+
+
+def test_the_first_version_has_nothing_before_it(store: InMemoryStore) -> None:
+    store.promote("1")
+    with pytest.raises(ConfigError, match="version 1 is the first"):
+        version_before(store, announced(store, "1", "3"))

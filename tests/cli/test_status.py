@@ -1,0 +1,37 @@
+"""`status` as a person sees it."""
+
+import io
+
+from rich.console import Console
+
+from stream_ae.cli.status import Picture, drawn
+from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.records import ModelIdentity
+
+MODEL = ModelIdentity("pumps", "3", "d" * 64)
+
+
+def shown(picture: Picture) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(drawn(picture, now_ms=61_500))
+    return console.export_text()
+
+
+def test_workers_versions_and_lag_are_shown() -> None:
+    worker = WorkerStatus(
+        "w1", Health.RUNNING, MODEL, 60_000, 0, records=12_345, flagged=6, lag=7, partitions=("raw/0",)
+    )
+    text = shown(Picture("pumps", (worker,), Desired(MODEL, 1, "retrained"), "pumps/3", {"raw/0": 7}, ()))
+    for part in ("champion pumps/3", "desired pumps/3 (retrained)", "lag 7", "w1", "running", "12,345", "1.5"):
+        assert part in text
+
+
+def test_what_is_wrong_is_said_even_without_a_worker() -> None:
+    text = shown(Picture("pumps", (), None, "", {}, ("Redis at x:1 is not reached",)))
+    assert "no worker is running" in text
+    assert "Redis at x:1 is not reached" in text
+
+
+def test_a_worker_that_refused_a_version_says_why() -> None:
+    worker = WorkerStatus("w1", Health.DEGRADED, MODEL, 60_000, 0, problems=("version 4 refused: digest",))
+    assert "w1: version 4 refused: digest" in shown(Picture("pumps", (worker,), None, "", {}, ()))
