@@ -54,7 +54,8 @@ def audit(
     if as_json:
         import orjson
 
-        typer.echo(orjson.dumps(asdict(audited.report) | {"pending": audited.pending}).decode())
+        report = asdict(audited.report) | {"pending": audited.pending}
+        typer.echo(orjson.dumps(report, default=str, option=orjson.OPT_INDENT_2).decode())
     else:
         console().print(drawn(audited))
     raise typer.Exit(0 if audited.report.clean else 1)
