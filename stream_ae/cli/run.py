@@ -19,9 +19,11 @@ def worker(context: typer.Context) -> None:
     Start as many as there are partitions; Kafka shares the work among them. Models are replaced while running.
     /healthz, /readyz and /metrics answer at worker.http_host:http_port.
     """
+    # A wrong setting is said at once; what is imported here takes seconds.
+    effective = settings(context)
     from stream_ae.worker.process import run_worker
 
-    raise typer.Exit(run_worker(settings(context)))
+    raise typer.Exit(run_worker(effective))
 
 
 def retrain(context: typer.Context) -> None:

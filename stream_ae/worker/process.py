@@ -1,14 +1,11 @@
 """One worker process: threads, signals, and the order in which things start and stop."""
 
 import os
-import signal as signals
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from types import FrameType
 
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.errors import ConfigError, TransientError
@@ -27,11 +24,16 @@ from stream_ae.worker.health import HealthServer
 from stream_ae.worker.reload import ModelWorld, Reloader
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
+from stream_ae.worker.stopping import stop_on_signals
 from stream_ae.worker.worker import Flow, Worker
 
 log = Log("worker.process")
 
 HEARTBEATS_TO_EXPIRE = 3
+# A worker that has left is not to be waited for.
+GONE_AFTER_S = 1.0
+# One question to Redis or MLflow before the start: a wrong address is to be said within 10 s, Kafka's 5 s included.
+START_TIMEOUT_S = 4.0
 
 
 def run_worker(settings: Settings) -> int:
@@ -42,14 +44,15 @@ def run_worker(settings: Settings) -> int:
     """
     clock = SystemClock()
     name = settings.worker.name or f"{socket.gethostname()}-{os.getpid()}"
-    with _stop_on_signals() as stop:
+    with stop_on_signals() as stop:
         return serve(settings, name, clock, stop)
 
 
 def serve(settings: Settings, name: str, clock: Clock, stop: threading.Event) -> int:
     """A worker on this thread until `stop` is set, without touching the process's signals."""
+    _check_topics(settings)
+    _check_servers(settings, clock)
     world = _model_world(settings, clock)
-    _check_world(settings, world)
     board = StatusBoard(name, clock)
     metrics = WorkerMetrics()
     slot = ModelSlot()
@@ -86,32 +89,53 @@ def serve(settings: Settings, name: str, clock: Clock, stop: threading.Event) ->
     return 0
 
 
+def _check_topics(settings: Settings) -> None:
+    topics = settings.topics
+    partitions = check_topics(
+        settings.kafka, reads=[topics.raw], writes=[topics.cleaned, topics.flagged, topics.dead_letters]
+    )
+    raw, cleaned = partitions[topics.raw], partitions[topics.cleaned]
+    if cleaned < raw:
+        raise ConfigError(
+            f"topic {topics.cleaned} has {cleaned} partitions, {topics.raw} has {raw}, and a cleaned record keeps the "
+            f"partition of its raw record: give {topics.cleaned} at least {raw} (kafka-topics.sh --alter --partitions)"
+        )
+
+
+def _check_servers(settings: Settings, clock: Clock) -> None:
+    """Refuse to start on wrong addresses; a server that is away is let pass where a version is at hand on disk."""
+    redis = settings.redis.model_copy(update={"timeout_s": min(settings.redis.timeout_s, START_TIMEOUT_S)})
+    mlflow = settings.mlflow.model_copy(update={"timeout_s": min(settings.mlflow.timeout_s, START_TIMEOUT_S)})
+    signal = RedisSignal(redis, settings.pipeline, clock)
+    # MLflow's limit is the process's, not the client's: the world's own store is made later and sets it anew.
+    store = MlflowStore(mlflow, settings.pipeline)
+    for server, ask, setting in (
+        ("Redis", signal.desired, "redis.url"),
+        ("MLflow", store.champion, "mlflow.tracking_uri"),
+    ):
+        try:
+            ask()
+        except TransientError as error:
+            if _cache(settings).last_good() is None:
+                raise ConfigError(
+                    f"{error}: check {setting} (no version is cached on this machine to start without {server})"
+                ) from error
+            log.warning("starting without a server", server=server, reason=str(error))
+    signal.close()
+
+
 def _model_world(settings: Settings, clock: Clock) -> ModelWorld:
     device = chosen_device(settings.worker)
     return ModelWorld(
         store=MlflowStore(settings.mlflow, settings.pipeline),
         signal=RedisSignal(settings.redis, settings.pipeline, clock),
-        cache=VersionCache(settings.worker.cache_dir.expanduser() / settings.pipeline),
+        cache=_cache(settings),
         load=lambda folder, identity: load(folder, device).with_identity(identity),
     )
 
 
-def _check_world(settings: Settings, world: ModelWorld) -> None:
-    """Refuse to start on wrong addresses; a server that is away is let pass where a version is at hand on disk."""
-    topics = settings.topics
-    check_topics(settings.kafka, [topics.raw, topics.cleaned, topics.flagged, topics.dead_letters])
-    for server, ask, setting in (
-        ("Redis", world.signal.desired, "redis.url"),
-        ("MLflow", world.store.champion, "mlflow.tracking_uri"),
-    ):
-        try:
-            ask()
-        except TransientError as error:
-            if world.cache.last_good() is None:
-                raise ConfigError(
-                    f"{error}: check {setting} (no version is cached on this machine to start without {server})"
-                ) from error
-            log.warning("starting without a server", server=server, reason=str(error))
+def _cache(settings: Settings) -> VersionCache:
+    return VersionCache(settings.worker.cache_dir.expanduser() / settings.pipeline)
 
 
 def _beat(
@@ -122,37 +146,20 @@ def _beat(
     settings: Settings,
     stop: threading.Event,
 ) -> None:
-    """The heartbeat thread: status to Redis until `stop`, and once more then."""
-    expires_s = HEARTBEATS_TO_EXPIRE * settings.worker.heartbeat_s
+    """The heartbeat thread: status to Redis until `stop`, and once more then, to be gone soon."""
+    leaving = False
     while True:
         status = board.snapshot()
         metrics.degraded.set(bool(status.problems))
         try:
-            world.signal.report(status, expires_s)
+            world.signal.report(status, GONE_AFTER_S if leaving else HEARTBEATS_TO_EXPIRE * settings.worker.heartbeat_s)
         except TransientError as error:
             log.debug("status not written", reason=str(error))
-        if clock.wait(stop, settings.worker.heartbeat_s):
+        if leaving:
             return
+        leaving = clock.wait(stop, settings.worker.heartbeat_s)
 
 
 def _thread(name: str, target: Callable[[], None]) -> threading.Thread:
     # Never daemon: a thread inside torch when the interpreter ends aborts the process.
     return threading.Thread(target=target, name=name)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """SIGTERM or SIGINT sets the event; a second one ends the process at once, without a commit."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    before = {number: signals.signal(number, on_signal) for number in (signals.SIGTERM, signals.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signals.signal(number, handler)

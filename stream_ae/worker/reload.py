@@ -64,6 +64,7 @@ class Reloader:
         self._clock = clock
         self._max_batch = max_batch
         self._refused: _Target | None = None
+        self._said_waiting = False
 
     def run(self, stop: threading.Event, interval_s: float) -> None:
         """The reload thread's life: until `stop` is set."""
@@ -77,7 +78,10 @@ class Reloader:
         """One pass: look up what shall run and put it into service if it is not."""
         target = self._target()
         current = self._slot.model
-        if target is None or target == self._refused:
+        if target is None:
+            self._say_waiting()
+            return
+        if target == self._refused:
             return
         if current is not None and target.model.digest == current.identity.digest:
             self._refused = None
@@ -197,6 +201,11 @@ class Reloader:
         self._metrics.reload_failures.inc()
         self._board.problem("model", f"version {target.model.version} refused: {reason}")
         log.error("model refused", name=target.model.name, version=target.model.version, reason=reason)
+
+    def _say_waiting(self) -> None:
+        if self._slot.model is None and not self._said_waiting:
+            self._said_waiting = True
+            log.warning("waiting for a model: no version is announced or promoted yet; `stream-ae retrain` makes one")
 
     def _note(self, source: str, sentence: str | None) -> None:
         if not self._board.problem(source, sentence):

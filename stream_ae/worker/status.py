@@ -62,14 +62,17 @@ class StatusBoard:
             self._state.partitions = tuple(f"{p.topic}/{p.number}" for p in sorted(lag))
 
     def problem(self, source: str, sentence: str | None) -> bool:
-        """Set or clear (None) what is wrong with `source`; true if that changed anything."""
+        """Set or clear (None) what is wrong with `source`; true if it began or ended with that: news for the log.
+
+        While a server is away the sentence changes with every call that fails.
+        """
         with self._lock:
             before = self._state.problems.get(source)
             if sentence is None:
                 self._state.problems.pop(source, None)
             else:
                 self._state.problems[source] = sentence
-            return before != sentence
+            return (before is None) != (sentence is None)
 
     def draining(self) -> None:
         with self._lock:

@@ -22,9 +22,9 @@ def test_a_problem_degrades_until_it_is_cleared_and_only_changes_are_news() -> N
     board = StatusBoard("w", ManualClock())
     board.swapped(V1)
     assert board.problem("redis", "Redis is away")
-    assert not board.problem("redis", "Redis is away")
+    assert not board.problem("redis", "Redis is still away")
     assert board.snapshot().health == Health.DEGRADED
-    assert board.snapshot().problems == ("Redis is away",)
+    assert board.snapshot().problems == ("Redis is still away",)
     assert board.problem("redis", None)
     assert board.snapshot().health == Health.RUNNING
 
