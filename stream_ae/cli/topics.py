@@ -22,14 +22,16 @@ def create(
 ) -> None:
     """Create raw, cleaned, flagged and dead-letters (names by settings); those that exist are left as they are.
 
-    A cleaned record keeps the partition of its raw record, so both topics get the same number of partitions.
+    A cleaned record keeps the partition of its raw record: where raw exists with more partitions than asked for, the
+    new topics get as many as raw has.
     """
-    from stream_ae.kafka.admin import TopicSpec, create_topics
+    from stream_ae.kafka.admin import TopicSpec, create_topics, partition_count
 
     effective = settings(context)
+    enough = max(partitions, partition_count(effective.kafka, effective.topics.raw))
     names = effective.topics.model_dump().values()
-    done = create_topics(effective.kafka, [TopicSpec(name, partitions, replication) for name in names])
+    done = create_topics(effective.kafka, [TopicSpec(name, enough, replication) for name in names])
     for name in done.created:
-        typer.echo(f"created {name} ({partitions} partitions)")
+        typer.echo(f"created {name} ({enough} partitions)")
     for name in done.existed:
         typer.echo(f"exists  {name}")

@@ -62,6 +62,12 @@ def create_topics(settings: KafkaSettings, specs: Iterable[TopicSpec]) -> Create
     return Created(tuple(created), tuple(existed))
 
 
+def partition_count(settings: KafkaSettings, name: str) -> int:
+    """How many partitions the topic has; 0 if it does not exist. ConfigError if no broker answers."""
+    with _client(settings, f"looking up topic {name}") as client:
+        return len(client.describe_topics([name])[0]["partitions"])
+
+
 def delete_topics(settings: KafkaSettings, names: Sequence[str]) -> None:
     """Delete topics and their records; those that do not exist are passed over."""
     with _client(settings, "deleting topics") as client:
