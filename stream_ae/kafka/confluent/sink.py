@@ -1,6 +1,6 @@
 """RecordSink on confluent-kafka."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -23,7 +23,7 @@ class ConfluentSink:
         self._clock = clock
         self._max_message_bytes = settings.max_message_bytes
         self._failure: str | None = None
-        self._producer = Producer(producer_options(settings) | {"on_delivery": self._on_delivery})
+        self._producer = Producer(self._options(settings) | {"on_delivery": self._on_delivery})
 
     def produce(self, batch: OutgoingBatch) -> None:
         producer = self._producer
@@ -70,6 +70,9 @@ class ConfluentSink:
         """Drop what is not acknowledged yet and close; `flush` first."""
         self._producer.purge()
         self._producer.flush(SLICE_S)
+
+    def _options(self, settings: KafkaSettings) -> dict[str, Any]:
+        return producer_options(settings)
 
     def _wait_for_room(self) -> None:
         """Ends: what fills the queue is delivered, or fails after delivery_timeout_s."""
