@@ -77,10 +77,10 @@ def assert_as_offline(pipeline: PipelineOnServers, folder: Path) -> None:
     written: dict[int, list[tuple[int, list[float], float]]] = defaultdict(list)
     cleaned = pipeline.cleaned
     for value, headers in zip(cleaned.values, cleaned.headers, strict=True):
-        _, number, offset = headers["stream-ae-source"].decode().rsplit("/", 2)
+        _, partition, offset = headers["stream-ae-source"].decode().rsplit("/", 2)
         values = json.loads(value or b"")["values"]
         score = float(headers["stream-ae-score"])
-        written[int(number)].append((int(offset), [values[name] for name in CHANNELS], score))
+        written[int(partition)].append((int(offset), [values[name] for name in CHANNELS], score))
     for number, rows in written.items():
         offsets = np.array([offset for offset, _, _ in rows])
         x = signal_rows(int(offsets.max()) + 1, seed=number)

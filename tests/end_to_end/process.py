@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,11 +46,12 @@ class WorkerProcess:
         self._process.wait()
 
 
-def as_file(settings: Settings, name: str) -> dict[str, object]:
-    data: dict[str, dict[str, object]] = settings.model_dump(mode="json")
+def as_file(settings: Settings, name: str) -> dict[str, Any]:
+    """The settings as one writes them, with the secret that a dump would mask."""
+    data = settings.model_dump(mode="json")
     data["redis"]["url"] = settings.redis.url.get_secret_value()
     data["worker"]["name"] = name
-    return {key: value for key, value in data.items() if value is not None}
+    return data
 
 
 def ready(address: str) -> tuple[int, str]:

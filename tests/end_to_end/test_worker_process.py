@@ -47,8 +47,9 @@ def test_workers_told_to_stop_under_load_drain_and_their_successors_repeat_nothi
     pipeline = make_pipeline("stopped")
     pipeline.publish(model_folders[0])
     with Feeder(pipeline) as feeder:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            worker = start_process(pipeline.settings)
+        workers = {number: start_process(pipeline.settings) for number in (signal.SIGTERM, signal.SIGINT)}
+        eventually(lambda: [len(w.partitions) for w in pipeline.status()] == [1, 1], "each has a partition")
+        for number, worker in workers.items():
             pipeline.await_more_traces(100)
             worker.send(number)
             assert worker.exit_code() == 0
@@ -125,7 +126,9 @@ def test_servers_that_never_answer_stop_a_worker_at_the_start(make_pipeline: Mak
     with socket.create_server((LOOPBACK, 0)) as silent:
         where = f"{LOOPBACK}:{silent.getsockname()[1]}"
         workers = {
-            "kafka.bootstrap_servers": pipeline.start_worker("kafka", kafka={"bootstrap_servers": where}),
+            "kafka.bootstrap_servers": pipeline.start_worker(
+                "kafka", kafka={"bootstrap_servers": where, "connect_timeout_s": 2.0}
+            ),
             "redis.url": pipeline.start_worker("redis", redis={"url": SecretStr(f"redis://{where}/0")}),
             "mlflow.tracking_uri": pipeline.start_worker("mlflow", mlflow={"tracking_uri": f"http://{where}"}),
         }
@@ -183,3 +186,6 @@ def test_too_many_dead_letters_in_a_row_are_exit_1_and_nothing_of_them_is_emitte
     assert "dead_letters.max_in_a_row" in last
     assert pipeline.traces() == 0
     assert sum(group_lag(pipeline.settings.kafka, pipeline.settings.topics.raw).values()) == 200
+    # What the message says helps.
+    pipeline.start_worker("w", dead_letters={"max_in_a_row": 200})
+    pipeline.await_traces(200)
