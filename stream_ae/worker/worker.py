@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.errors import DeliveryError, InvariantError, TransactionError, TransientError
+from stream_ae.errors import DeliveryError, InvariantError, StreamAEError, TransactionError, TransientError
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.kafka.delivery import Delivery
@@ -71,6 +71,7 @@ class Worker:
         self._totals = Totals()
         self._paused: tuple[Partition, ...] = ()
         self._assigned: set[Partition] = set()
+        self._abandoned = False
         self._must_start_over = False
         self._aborts_in_a_row = 0
         self._last_poll_s = clock.monotonic_s()
@@ -79,18 +80,16 @@ class Worker:
         self.last_turn_s = clock.monotonic_s()
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set: wait for a model, then answer records; at the end drain, commit, leave the group."""
+        """Until `stop` is set: wait for a model, then answer records; at the end drain, commit, leave the group.
+
+        Whatever ends it early is raised; then the group is left as well, and nothing more is committed.
+        """
         try:
-            while not stop.is_set() and self._slot.model is None:
-                self.last_turn_s = self._clock.monotonic_s()
-                self._clock.wait(stop, POLL_IDLE_S)
-            if self._slot.model is None:
-                return
-            self.join()
-            while not stop.is_set():
-                self.turn()
-            self._board.draining()
-            self._leave()
+            self._serve(stop)
+            self._source.close()
+        except BaseException:
+            self._abandon()
+            raise
         finally:
             self._device.shutdown(wait=True, cancel_futures=True)
 
@@ -118,6 +117,26 @@ class Worker:
         answers = [flight.answer for flight in self._in_flight if flight.answer is not None]
         if answers:
             wait(answers[:1], timeout_s)
+
+    def _serve(self, stop: threading.Event) -> None:
+        while not stop.is_set() and self._slot.model is None:
+            self.last_turn_s = self._clock.monotonic_s()
+            self._clock.wait(stop, POLL_IDLE_S)
+        if self._slot.model is None:
+            return
+        self.join()
+        while not stop.is_set():
+            self.turn()
+        self._board.draining()
+        self._drain()
+
+    def _abandon(self) -> None:
+        """Leave the group at once: it would keep the partitions for this member until its session ends (45 s)."""
+        self._abandoned = True
+        try:
+            self._source.close()
+        except StreamAEError as error:
+            log.warning("group not left", reason=str(error))
 
     # -- the four chores -------------------------------------------------------------------------------------------
 
@@ -180,9 +199,10 @@ class Worker:
         limit_s = REVOKE_SHARE * self._settings.kafka.max_poll_interval_s
         deadline = Deadline.after(self._clock, limit_s)
         try:
-            # What the device has not answered by half of the time is left to the new owner.
-            self._finish_within(limit_s / 2)
-            self._commit(deadline.left_s())
+            if not self._abandoned:
+                # What the device has not answered by half of the time is left to the new owner.
+                self._finish_within(limit_s / 2)
+                self._commit(deadline.left_s())
         finally:
             self._forget(partitions)
         log.info("partitions revoked", partitions=_names(partitions), took_s=limit_s - deadline.left_s())
@@ -277,23 +297,11 @@ class Worker:
             self.wait_for_device(deadline.left_s())
             self._finish_answered()
 
-    def _leave(self) -> None:
-        """Drain and leave the group. A transaction that fails now is not repeated: whoever comes next does its work."""
-        if self._must_start_over:
-            self._forget(tuple(self._assigned))
-        try:
-            self._drain()
-        except TransactionError as error:
-            log.warning("not drained: the last transaction failed", reason=str(error))
-            self._forget(tuple(self._assigned))
-        try:
-            self._source.close()
-        except TransactionError as error:
-            log.warning("left without the last commit", reason=str(error))
-
     def _drain(self) -> None:
         """Answer what has been fetched, within the deadline; the rest is read again by whoever comes next."""
         deadline = Deadline.after(self._clock, self._settings.worker.drain_timeout_s)
+        if self._must_start_over:
+            self._forget(tuple(self._assigned))
         while not deadline.passed():
             self._submit()
             if not self._in_flight:
