@@ -56,7 +56,11 @@ class ConfluentSource:
             self._rejoin(assignment)
         messages, self._held = self._held, []
         if not messages:
-            messages = self._consumed(max_records, timeout_s)
+            try:
+                messages = self._consumed(max_records, timeout_s)
+            except KafkaException as error:
+                # What the library does not recover from, such as another member with our static name.
+                raise translated(error.args[0], f"reading {self._topic}") from error
         good = messages
         if has_error(messages):
             self._note_errors(messages)
@@ -104,6 +108,8 @@ class ConfluentSource:
             # Given back and taken again, not sought: a seek is refused while a partition's first offset is looked up.
             self._consumer.incremental_unassign([TopicPartition(*partition) for partition in ours])
             self._consumer.incremental_assign(begins)
+            # The library remembers a pause over that.
+            self._consumer.resume(begins)
         except KafkaException as error:
             raise translated(error.args[0], f"going back in {self._topic}") from error
 

@@ -107,6 +107,9 @@ class ConfluentTransactionalSink(ConfluentSink):
         self._failure = self._failure or self._described(error, topic, size_bytes)
         raise TransactionError(self._failure)
 
+    def _broken(self, error: KafkaError) -> StreamAEError:
+        return self._judged(error, "the producer of a transaction has stopped")
+
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise TransactionError(self._failure)
