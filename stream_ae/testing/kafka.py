@@ -104,6 +104,8 @@ class InMemorySource:
     def expire(self) -> None:
         """The session times out, as if this member had hung: others get its partitions, commits fail, and it hears
         `on_lost` at its next poll."""
+        if self._expired:
+            return
         self._expired = True
         self._leave()
         with self._broker.changed:
