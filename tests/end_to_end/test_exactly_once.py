@@ -109,6 +109,24 @@ def test_one_of_two_workers_is_killed_under_load_and_nothing_is_lost_or_doubled(
     assert_once(pipeline, feeder.sent, model_folders[0])
 
 
+def test_partitions_move_between_workers_under_load_and_nothing_is_lost_or_doubled(
+    pipeline: PipelineOnServers, model_folders: Sequence[Path]
+) -> None:
+    # Of the brokers' own choice: KIP-848 where they have it.
+    protocol = {"group_protocol": "auto"}
+    with Feeder(pipeline) as feeder:
+        first = pipeline.start_worker("w0", kafka=protocol)
+        pipeline.await_more_traces(300)
+        pipeline.start_worker("w1", kafka=protocol)
+        eventually(lambda: partitions_of(pipeline) == {"w0": 1, "w1": 1}, "each has a partition")
+        pipeline.await_more_traces(300)
+        first.stop()
+        eventually(lambda: partitions_of(pipeline) == {"w1": 2}, "one is left with both")
+        pipeline.await_more_traces(300)
+    await_all_committed(pipeline)
+    assert_once(pipeline, feeder.sent, model_folders[0])
+
+
 def test_a_worker_that_wakes_up_to_find_its_slot_taken_writes_nothing_and_asks_for_a_restart(
     pipeline: PipelineOnServers, start: Start, model_folders: Sequence[Path]
 ) -> None:
