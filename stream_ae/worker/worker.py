@@ -12,9 +12,10 @@ from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.kafka.delivery import AtLeastOnce
 from stream_ae.ports import RecordSource
-from stream_ae.records import Inference, Partition, Position
+from stream_ae.records import Partition, Position
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log, WorkerMetrics
+from stream_ae.worker.inference import Answer, Inferrer
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard, Totals
 
@@ -42,7 +43,7 @@ class Flow:
 @dataclass(frozen=True, slots=True)
 class _InFlight:
     work: Work
-    answer: "Future[Inference] | None"
+    answer: "Future[Answer] | None"
 
     def done(self) -> bool:
         return self.answer is None or self.answer.done()
@@ -69,6 +70,7 @@ class Worker:
         self._last_poll_s = clock.monotonic_s()
         self._next_commit_s = clock.monotonic_s()
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._inferrer = Inferrer()
         self.last_turn_s = clock.monotonic_s()
 
     def run(self, stop: threading.Event) -> None:
@@ -179,19 +181,25 @@ class Worker:
             raise InvariantError("the loop turns without a model")
         return self._slot.model
 
-    def _infer(self, work: Work) -> Inference:
+    def _infer(self, work: Work) -> Answer:
         with self._metrics.model_s.time():
-            return work.model.infer(work.windows)
+            return self._inferrer.answer(work.model, work.windows)
 
     def _finish(self, flight: _InFlight) -> None:
-        inference = flight.answer.result() if flight.answer is not None else None
-        outputs = self._pipeline.complete(flight.work, inference)
+        outputs = self._completed(flight)
         for batch in (outputs.cleaned, outputs.flagged, outputs.dead_letters):
             if len(batch):
                 self._delivery.produce(batch)
-        if len(flight.work.windows):
-            self._slot.recent_windows = flight.work.windows
         self._count(flight.work, outputs)
+
+    def _completed(self, flight: _InFlight) -> Outputs:
+        if flight.answer is None:
+            return self._pipeline.complete(flight.work, None)
+        answer = flight.answer.result()
+        if answer.smooth:
+            # On windows that hold poison every candidate would be refused.
+            self._slot.recent_windows = flight.work.windows
+        return self._pipeline.complete(flight.work, answer.inference, answer.failed)
 
     def _count(self, work: Work, outputs: Outputs) -> None:
         before, dead = self._totals, sum(outputs.rejected.values())
