@@ -110,6 +110,10 @@ class BatchSettings(Group):
 
 class DeadLetterSettings(Group):
     max_in_a_row: Positive = Field(1000, description="more broken records than this without a good one stop the worker")
+    max_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="more than this share of the newest records broken stops the worker; 1 = never"
+    )
+    share_over: Positive = Field(10_000, description="how many of the newest records max_share is about")
 
 
 class WorkerSettings(Group):
