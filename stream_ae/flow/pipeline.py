@@ -183,6 +183,15 @@ class Pipeline:
             if progress.answered > progress.committed
         }
 
+    def reached(self) -> dict[Partition, int]:
+        """The next offset to take up of each partition; without those where that is for the brokers to say."""
+        topic, anywhere = self._settings.topics.raw, self._settings.kafka.start == "latest"
+        return {
+            Partition(topic, number): progress.read_to
+            for number, progress in self._partitions.items()
+            if progress.begun or not anywhere
+        }
+
     def committed(self, positions: Mapping[Partition, Position]) -> None:
         """The group has taken these."""
         for partition, position in positions.items():
