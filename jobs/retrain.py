@@ -3,9 +3,11 @@
     python -m jobs.retrain --config stream-ae.yaml
 
 Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the champion, 4 the data cannot be used,
-5 another retraining is running, 6 the workers did not come up and the champion before is back, 7 a server is away.
+5 another retraining is running, 6 the workers did not come up and the champion before is back, 7 a server is away,
+130 interrupted.
 """
 
+import signal as signals
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +56,7 @@ class Outcome(IntEnum):
     LOCKED = 5
     ROLLED_BACK = 6
     SERVER_AWAY = 7
+    INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,8 @@ def logged_progress() -> Progress:
 
 def main(config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None) -> None:
     """Retrain once; the exit code says how it ended."""
+    # A scheduler's SIGTERM is Ctrl-C: the lock is given back and the scratch folder goes.
+    signals.signal(signals.SIGTERM, signals.default_int_handler)
     try:
         settings = load_settings(config).settings
         set_up_logging(settings.log.level)
@@ -231,6 +236,8 @@ def main(config: Annotated[Path | None, typer.Option(help="YAML file of settings
     except ConfigError as error:
         typer.echo(f"retrain: error: {error}", err=True)
         raise typer.Exit(Outcome.CONFIG) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(Outcome.INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class RedisSettings(Group):
 
 class MlflowSettings(Group):
     tracking_uri: str = Field("http://localhost:5000", description="a server; sqlite:///... works with full mlflow")
-    timeout_s: Seconds = Field(10.0, description="one call to MLflow, connection included")
+    timeout_s: Seconds = Field(4.0, description="one try of a call to MLflow; there are two")
 
 
 class DecodeSettings(Group):

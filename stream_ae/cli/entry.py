@@ -14,8 +14,7 @@ CONFIGURATION = 2
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage or configuration, 130 interrupted."""
-    # SIGTERM cleans up like Ctrl-C; by default it would leave temporary folders. A worker sets its own handlers.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _clean_up_when_ended()
     try:
         app(prog_name="stream-ae")
     except ConfigError as error:
@@ -28,6 +27,16 @@ def main() -> NoReturn:
     except Exception:  # noqa: BLE001  # the top of the process: whatever is left is our own bug
         _report_bug()
     sys.exit(FAILED)
+
+
+def _clean_up_when_ended() -> None:
+    """SIGTERM and a closed terminal are Ctrl-C: by default they would leave temporary folders behind.
+
+    Signals that the caller has switched off (nohup) stay off; a worker sets handlers of its own.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _say(error: StreamAEError) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from stream_ae.tables import Layout, Series
 
 
+FILE_INTERVAL_S, SAMPLE_INTERVAL_S = 1.0, 0.001
+
+
 class Sample(StrEnum):
     """The two parts of the sample machines."""
 
@@ -38,8 +41,14 @@ def replay(
     rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second; without it, flat out.")] = None,
     stream: Annotated[str | None, typer.Option(help="Stream id, for a file that holds a single stream.")] = None,
     interval_s: Annotated[
-        float, typer.Option(min=0.001, help="Time between samples that come without timestamps; the last one is now.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Time between samples that come without timestamps; the last one is now. Default: 1, and 0.001 with "
+            "--sample, so that one part can follow the other at once without going back in time.",
+            show_default=False,
+        ),
+    ] = None,
     timestamp_column: TimestampOption = None,
     stream_column: StreamOption = None,
     channel: ChannelOption = None,
@@ -54,7 +63,8 @@ def replay(
 
     clock = SystemClock()
     layout = layout_of(timestamp_column, stream_column, channel, exclude, array)
-    series = [laid_out(one, interval_s, clock.wall_ms()) for one in _series(file, sample, layout, stream)]
+    apart_s = interval_s or (FILE_INTERVAL_S if sample is None else SAMPLE_INTERVAL_S)
+    series = [laid_out(one, apart_s, clock.wall_ms()) for one in _series(file, sample, layout, stream)]
     effective = settings(context)
     target = topic or effective.topics.raw
     check_topics(effective.kafka, writes=[target])

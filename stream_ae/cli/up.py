@@ -49,7 +49,7 @@ def _serve(folder: Path, topics: bool) -> None:
             create_topics(effective.kafka, [TopicSpec(name) for name in effective.topics.model_dump().values()])
         for name, value in overrides.items():
             typer.echo(f"export {name}={value}")
-        progress_console().print(f"\nMLflow: {stack.mlflow.address}/?workflowType=machine_learning")
+        progress_console().print(f"\nMLflow: {stack.mlflow.address}/#/models?workflowType=machine_learning")
         progress_console().print("Paste the lines above into another terminal. Ctrl-C here ends the servers.")
         _watch(stack)
     finally:

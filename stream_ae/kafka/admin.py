@@ -3,13 +3,16 @@
 On kafka-python for both drivers: it is always installed and shows what the brokers can do, which librdkafka hides.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import (
+    CoordinatorNotAvailableError,
     GroupIdNotFoundError,
     IncompatibleBrokerVersion,
     KafkaError,
@@ -18,10 +21,13 @@ from kafka.errors import (
     for_code,
 )
 
+from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import ConfigError
 from stream_ae.kafka.python.options import client_options, no_answer, translated
 from stream_ae.records import Partition
 from stream_ae.settings import KafkaSettings
+
+ASK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +120,35 @@ def group_lag(settings: KafkaSettings, topic: str) -> dict[Partition, int]:
         partitions = [TopicPartition(topic, number) for number in numbers]
         first = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
         ends = client.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-        try:
-            committed = client.list_group_offsets({settings.group_id: partitions})[settings.group_id]
-        except GroupIdNotFoundError:
-            committed = {}
+        committed = _committed(client, settings, partitions)
     lags = {}
     for partition in partitions:
         reached = committed[partition].offset if partition in committed else -1
         low, high = first[partition].offset, ends[partition].offset
         lags[Partition(topic, partition.partition)] = max(high - max(reached, low), 0)
     return lags
+
+
+def _committed(
+    client: KafkaAdminClient, settings: KafkaSettings, partitions: Sequence[TopicPartition]
+) -> Mapping[TopicPartition, Any]:
+    """What the group has committed. A broker that was never asked before makes its offsets topic first: it is asked
+    again within `connect_timeout_s`."""
+    clock = SystemClock()
+    deadline = Deadline.after(clock, settings.connect_timeout_s)
+    while True:
+        try:
+            found: Mapping[TopicPartition, Any] = client.list_group_offsets({settings.group_id: partitions})[
+                settings.group_id
+            ]
+        except GroupIdNotFoundError:
+            return {}
+        except CoordinatorNotAvailableError:
+            if deadline.passed():
+                raise
+            clock.wait(threading.Event(), ASK_AGAIN_S)
+        else:
+            return found
 
 
 def has_consumer_protocol(settings: KafkaSettings) -> bool:

@@ -31,7 +31,8 @@ def connect(settings: MlflowSettings) -> MlflowClient:
     """
     _check(settings.tracking_uri)
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(max(ceil(settings.timeout_s), 1))
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    # One: a kept-alive connection that the server has just closed is no outage.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
 

@@ -67,6 +67,11 @@ def collect(
     Without `channels` (before the first version) the records themselves say which there are. Raises ConfigError if
     fewer than `retrain.min_samples` are left.
     """
+    if not span.records:
+        raise ConfigError(
+            f"topic {settings.topics.raw} has no record of the last {settings.retrain.span_s:g} s: send some, or change "
+            "retrain.span_s"
+        )
     if channels is None:
         channels = _channels(reader, settings, span)
     flagged = _flagged_offsets(reader, settings, span)

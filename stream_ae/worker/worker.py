@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.errors import DeliveryError, InvariantError, TransientError
+from stream_ae.errors import DeliveryError, InvariantError, StreamAEError, TransientError
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.kafka.delivery import AtLeastOnce
@@ -69,6 +69,7 @@ class Worker:
         self._totals = Totals()
         self._paused: tuple[Partition, ...] = ()
         self._assigned: set[Partition] = set()
+        self._abandoned = False
         self._last_poll_s = clock.monotonic_s()
         self._next_commit_s = clock.monotonic_s()
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
@@ -76,19 +77,16 @@ class Worker:
         self._inferrer = Inferrer(partial(self.progress.within, Stage.MODEL))
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set: wait for a model, then answer records; at the end drain, commit, leave the group."""
+        """Until `stop` is set: wait for a model, then answer records; at the end drain, commit, leave the group.
+
+        Whatever ends it early is raised; then the group is left as well, and nothing more is committed.
+        """
         try:
-            while not stop.is_set() and self._slot.model is None:
-                self.progress.turned()
-                self._clock.wait(stop, POLL_IDLE_S)
-            if self._slot.model is None:
-                return
-            self.join()
-            while not stop.is_set():
-                self.turn()
-            self._board.draining()
-            self._drain()
+            self._serve(stop)
             self._source.close()
+        except BaseException:
+            self._abandon()
+            raise
         finally:
             self._device.shutdown(wait=True, cancel_futures=True)
 
@@ -111,6 +109,26 @@ class Worker:
         answers = [flight.answer for flight in self._in_flight if flight.answer is not None]
         if answers:
             wait(answers[:1], timeout_s)
+
+    def _serve(self, stop: threading.Event) -> None:
+        while not stop.is_set() and self._slot.model is None:
+            self.progress.turned()
+            self._clock.wait(stop, POLL_IDLE_S)
+        if self._slot.model is None:
+            return
+        self.join()
+        while not stop.is_set():
+            self.turn()
+        self._board.draining()
+        self._drain()
+
+    def _abandon(self) -> None:
+        """Leave the group at once: it would keep the partitions for this member until its session ends (45 s)."""
+        self._abandoned = True
+        try:
+            self._source.close()
+        except StreamAEError as error:
+            log.warning("group not left", reason=str(error))
 
     # -- the four chores -------------------------------------------------------------------------------------------
 
@@ -173,8 +191,9 @@ class Worker:
         return starts
 
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
-        self._finish_all()
-        self._commit()
+        if not self._abandoned:
+            self._finish_all()
+            self._commit()
         self._forget(partitions)
         log.info("partitions revoked", partitions=_names(partitions))
 

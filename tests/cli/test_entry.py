@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,19 @@ def exit_code_of(error: Exception, monkeypatch: pytest.MonkeyPatch) -> int | str
     with pytest.raises(SystemExit) as exited:
         entry.main()
     return exited.value.code
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_with_130_and_without_a_traceback(number: signal.Signals) -> None:
+    code = (
+        "import os, signal, typer\n"
+        "from stream_ae.cli import app, entry\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"entry.app = typer.Typer()\n"
+        f"@entry.app.command()\n"
+        f"def end() -> None: os.kill(os.getpid(), {int(number)})\n"
+        "entry.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 130
+    assert ended.stderr == ""

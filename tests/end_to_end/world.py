@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,18 +90,8 @@ class PipelineOnServers:
         timestamps_ms: Sequence[int] | None = None,
         partition: int = 0,
     ) -> None:
-        count = len(values)
         sink = open_sink(self.settings.kafka)
-        sink.produce(
-            OutgoingBatch(
-                self.settings.topics.raw,
-                np.full(count, partition, np.int32),
-                np.array(timestamps_ms if timestamps_ms is not None else [START_MS] * count, np.int64),
-                keys if keys is not None else [None] * count,
-                values,
-                headers if headers is not None else [()] * count,
-            )
-        )
+        sink.produce(raw_batch(self.settings.topics.raw, values, keys, headers, timestamps_ms, partition))
         sink.flush(30.0)
         sink.close()
 
@@ -124,7 +115,13 @@ class PipelineOnServers:
         return self.read(self.settings.topics.dead_letters)
 
     def traces(self) -> int:
-        return len(self.cleaned.values) + len(self.dead_letters.values)
+        topics = self.settings.topics
+        reader = open_reader(self.settings.kafka)
+        try:
+            ranges = [*reader.ranges(topics.cleaned), *reader.ranges(topics.dead_letters)]
+        finally:
+            reader.close()
+        return sum(each.end - each.begin for each in ranges)
 
     def await_traces(self, count: int) -> None:
         eventually(lambda: self.traces() >= count, f"{count} traces")
@@ -141,14 +138,23 @@ class PipelineOnServers:
         return version
 
     def announce(self, version: ModelVersion) -> None:
-        signal = RedisSignal(self.settings.redis, self.settings.pipeline, CLOCK)
-        signal.announce(Desired(version.identity, CLOCK.wall_ms(), "test"))
-        signal.close()
+        with self._signal() as signal:
+            signal.announce(Desired(version.identity, CLOCK.wall_ms(), "test"))
 
     def status(self) -> list[WorkerStatus]:
+        with self._signal() as signal:
+            return signal.workers()
+
+    def announced(self) -> list[Desired]:
+        """Newest first."""
+        with self._signal() as signal:
+            return signal.history()
+
+    @contextmanager
+    def _signal(self) -> Iterator[RedisSignal]:
         signal = RedisSignal(self.settings.redis, self.settings.pipeline, CLOCK)
         try:
-            return signal.workers()
+            yield signal
         finally:
             signal.close()
 
@@ -159,11 +165,33 @@ class PipelineOnServers:
         worker.start()
         return worker
 
+    def await_more_traces(self, more: int) -> None:
+        self.await_traces(self.traces() + more)
+
     def await_running(self, name: str = "w") -> None:
         eventually(
             lambda: any(w.worker == name and w.health in (Health.RUNNING, Health.DEGRADED) for w in self.status()),
             f"worker {name} runs",
         )
+
+
+def raw_batch(
+    topic: str,
+    values: Sequence[bytes | None],
+    keys: Sequence[bytes | None] | None = None,
+    headers: Sequence[Headers] | None = None,
+    timestamps_ms: Sequence[int] | None = None,
+    partition: int = 0,
+) -> OutgoingBatch:
+    count = len(values)
+    return OutgoingBatch(
+        topic,
+        np.full(count, partition, np.int32),
+        np.array(timestamps_ms if timestamps_ms is not None else [START_MS] * count, np.int64),
+        keys if keys is not None else [None] * count,
+        values,
+        headers if headers is not None else [()] * count,
+    )
 
 
 def with_changes(settings: Settings, changes: Mapping[str, Mapping[str, object]]) -> Settings:

@@ -1,6 +1,8 @@
 """The schedule: cron as cron means it, one child at a time, ended in time."""
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.retrain import Outcome
 from jobs.schedule import RetrainProcess, cron_trigger, retrain_command
 from stream_ae.errors import ConfigError
 from stream_ae.settings import ScheduleSettings
@@ -105,3 +108,21 @@ def test_a_wrong_schedule_is_one_line_and_exit_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("schedule: error: schedule.cron is 'every day'")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_ended_retraining_is_an_interrupted_one_and_leaves_no_scratch_folder(tmp_path: Path) -> None:
+    # A Redis that takes the connection and never answers keeps the retraining busy until it is ended.
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        environment = {
+            **os.environ,
+            "TMPDIR": str(tmp_path),
+            "STREAM_AE_REDIS__URL": f"redis://127.0.0.1:{silent.getsockname()[1]}/0",
+            "STREAM_AE_REDIS__TIMEOUT_S": "60",
+        }
+        child = subprocess.Popen([sys.executable, "-m", "jobs.retrain"], env=environment)
+        silent.accept()
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == Outcome.INTERRUPTED
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 
 from stream_ae.errors import DeliveryError, ModelError
 from stream_ae.records import Float32, Inference, Partition
-from stream_ae.settings import BatchSettings, Settings
+from stream_ae.settings import BatchSettings, Settings, WorkerSettings
 from stream_ae.testing import InMemoryBroker, ManualClock
 from tests.worker.fakes import MeanModel, OneWorker, sample
 
@@ -172,6 +172,23 @@ def test_stopping_answers_what_was_fetched_commits_and_leaves_the_group(
     thread.join(30)
     assert not thread.is_alive()
     assert len(one.cleaned()) == one.committed() == 50
+    follower = OneWorker(broker, clock, settings, "w2")
+    follower.join()
+    follower.worker.turn()
+    assert set(follower.source.lag()) == {Partition("raw", 0), Partition("raw", 1)}
+
+
+def test_a_worker_that_fails_leaves_the_group_and_commits_nothing_more(
+    broker: InMemoryBroker, clock: ManualClock
+) -> None:
+    settings = Settings(worker=WorkerSettings(commit_interval_s=0.0))
+    one = OneWorker(broker, clock, settings)
+    send(broker, 5)
+    broker.fail_next_flush()
+    one.use(MeanModel())
+    with pytest.raises(DeliveryError):
+        one.worker.run(threading.Event())
+    assert one.committed() == 0
     follower = OneWorker(broker, clock, settings, "w2")
     follower.join()
     follower.worker.turn()

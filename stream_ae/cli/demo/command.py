@@ -1,5 +1,6 @@
 """The `demo` command: servers, story, report, and how to look at it afterwards."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +26,22 @@ def demo(
     labelled data through them; trains version 2 and swaps it in meanwhile; throws in broken records; audits that every
     record left exactly one trace; writes a report. Needs no other server, and Ctrl-C leaves nothing behind.
     """
+    _check(report, out)
     from stream_ae.cli.demo.run import Wanted, run
     from stream_ae.clock import SystemClock
 
-    out_of_reach = [file for file in (report, out) if file is not None and not file.absolute().parent.is_dir()]
-    if out_of_reach:
-        from stream_ae.errors import ConfigError
-
-        raise ConfigError(f"cannot write {out_of_reach[0]}: there is no folder {out_of_reach[0].absolute().parent}")
     clean = run(Wanted(report, out, keep, rate, machines), SystemClock(), console())
     raise typer.Exit(0 if clean else 1)
+
+
+def _check(report: Path | None, out: Path) -> None:
+    """Refuse now what would otherwise fail at the end."""
+    from stream_ae.errors import ConfigError
+
+    if find_spec("matplotlib") is None:
+        raise ConfigError("the demo needs the embedded servers and matplotlib: pip install 'stream-ae[local]'")
+    for file in (out, *([report] if report else [])):
+        if not file.absolute().parent.is_dir():
+            raise ConfigError(f"cannot write {file}: there is no folder {file.absolute().parent}")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file: name a folder")

@@ -14,10 +14,12 @@ from stream_ae.ports import RecordSink
 
 # Shares of the test part: when the second retraining starts, when broken records come, what waits for version 2.
 RETRAIN_AT, BREAK_AT, HOLD_AT = 0.10, 0.50, 0.85
-# While it waits, it trickles, so that the swap still happens under load, however long training takes here.
-TRICKLE = 0.05
+# While it waits, a share of what is left is sent each second: the swap happens under load, however long training takes.
+LEFT_FOR_S, SLOWEST = 120.0, 0.2
+# Records at once: a fraction of a tick's, so that a trickle comes evenly.
+TICK_SHARE = 8
 SHOW_EVERY_S = 0.25
-SWAP_TIMEOUT_S = 300.0
+SWAP_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Stream:
     def run(self, step: Step) -> float:
         """Send everything. Returns how long the slowest worker took from announcement to first batch on version 2."""
         topic = self._world.settings.topics.raw
-        outgoing = batches(self._material.test, topic, size_for(self._rate))
+        outgoing = batches(self._material.test, topic, max(size_for(self._rate) // TICK_SHARE, 1))
         for batch in paced(outgoing, self._rate_now, self._world.clock, threading.Event()):
             self._pipeline.sink.produce(batch)
             self._sent += len(batch)
@@ -59,8 +61,9 @@ class Stream:
         return self._reload_s or 0.0
 
     def _rate_now(self) -> float:
-        waiting = self._sent >= HOLD_AT * self._total and self._reload_s is None
-        return self._rate * (TRICKLE if waiting else 1.0)
+        if self._reload_s is None and self._sent >= HOLD_AT * self._total:
+            return min(self._rate, max((self._total - self._sent) / LEFT_FOR_S, SLOWEST))
+        return self._rate
 
     def _at_their_time(self, topic: str) -> None:
         if self._retraining is None and self._sent >= RETRAIN_AT * self._total:
@@ -94,15 +97,18 @@ class Stream:
         return "version 1" if self._retraining is None else "version 1, training version 2"
 
     def _swapped(self) -> float | None:
-        """From the announcement of version 2 to the slowest worker's first batch on it; None until all are there."""
+        """From the announcement of version 2 to the slowest worker's first batch on it; None until all are there.
+
+        A worker whose partitions hold no stream never has a batch to answer; of it only the swap is asked.
+        """
         if self._reload_s is None and self._retraining is not None:
             self._retraining.check_done()
-            desired = self._world.signal.desired()
-            workers = self._world.workers()
-            if desired is not None and desired.model.digest != self._first_digest and workers:
-                there = [w.first_batch_ms for w in workers if w.model == desired.model and w.first_batch_ms]
-                if len(there) == len(self._pipeline.workers):
-                    self._reload_s = (max(there) - desired.announced_ms) / 1000
+            desired, workers = self._world.signal.desired(), self._world.workers()
+            if desired is not None and desired.model.digest != self._first_digest:
+                on_it = [worker for worker in workers if worker.model == desired.model]
+                answered = [worker.first_batch_ms for worker in on_it if worker.records]
+                if len(on_it) == len(self._pipeline.workers) and answered and all(answered):
+                    self._reload_s = (max(answered) - desired.announced_ms) / 1000
         return self._reload_s
 
     def _desired_digest(self) -> str:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, SIGTERM, signal
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, signal
 from tempfile import TemporaryDirectory
 
 from stream_ae.clock import Clock, Deadline
@@ -92,7 +92,7 @@ def temporary_world(clock: Clock) -> Iterator[tuple[Stack, Callable[[], World]]]
 
 
 def _ignore_interrupts() -> None:
-    for number in (SIGINT, SIGTERM):
+    for number in (SIGINT, SIGTERM, SIGHUP):
         signal(number, SIG_IGN)
 
 

@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream_ae.clock import Clock, Deadline
 from stream_ae.errors import InvariantError, TransientError
 from stream_ae.kafka.assignment import Assignment
+from stream_ae.kafka.confluent.bounded import BoundedCalls
 from stream_ae.kafka.confluent.messages import has_error, record_batch
 from stream_ae.kafka.confluent.options import consumer_options, group_options, translated
 from stream_ae.kafka.failures import brokers_away
@@ -36,6 +37,8 @@ class ConfluentSource:
         self._held: list[Message] = []
         self._failure: KafkaError | None = None
         self._brokers_down = False
+        self._closed = False
+        self._bounded = BoundedCalls(clock)
         kip_848 = _kip_848(settings)
         options = consumer_options(settings) | group_options(settings, kip_848=kip_848)
         self._consumer = Consumer(options | {"error_cb": self._on_error})
@@ -73,13 +76,18 @@ class ConfluentSource:
         offsets = [TopicPartition(*partition, p.offset, p.metadata) for partition, p in positions.items()]
         if not offsets:
             return
+        failed = f"offsets of {self._topic} were not committed for {self._settings.group_id}"
+
+        def commit() -> list[TopicPartition]:
+            return self._consumer.commit(offsets=offsets, asynchronous=False)
+
         try:
-            results = self._consumer.commit(offsets=offsets, asynchronous=False)
+            results = self._bounded.run(commit, self._settings.session_timeout_s, failed)
         except KafkaException as error:
-            raise self._commit_failed(error.args[0]) from error
+            raise translated(error.args[0], failed) from error
         for result in results:
             if result.error is not None:
-                raise self._commit_failed(result.error)
+                raise translated(result.error, failed)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         self._consumer.pause(self._owned(partitions))
@@ -95,9 +103,25 @@ class ConfluentSource:
         }
 
     def close(self) -> None:
-        self._consumer.close()
+        if self._closed:
+            return
+        self._closed = True
+        if self._assignment is not None:
+            # On this thread and while still a member; what the library says while it closes finds nothing left.
+            self._assignment.revoke(sorted(self._assignment.owned))
+        self._leave()
         if self._assignment is not None:
             self._assignment.raise_pending()
+
+    def _leave(self) -> None:
+        """Closing waits for the brokers without a limit too: after a while it is left to a thread that ends with us."""
+        closing = BoundedCalls(self._clock)
+        try:
+            closing.run(self._consumer.close, self._settings.session_timeout_s, "leaving the group")
+        except TransientError as error:
+            log.warning("left without the brokers' answer; the group notices by itself", reason=str(error))
+        closing.close()
+        self._bounded.close()
 
     def _join(self) -> None:
         self._consumer.subscribe(
@@ -163,9 +187,6 @@ class ConfluentSource:
             Partition(f.topic, f.partition): Position(f.offset, f.metadata or "") if f.offset >= 0 else None
             for f in found
         }
-
-    def _commit_failed(self, error: KafkaError) -> Exception:
-        return translated(error, f"offsets of {self._topic} were not committed for {self._settings.group_id}")
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
