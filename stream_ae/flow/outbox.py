@@ -21,6 +21,13 @@ class Outbox:
         self._limits = limits
         self._decider = Decider()
         self._chunks: deque[Chunk] = deque()
+        self._held_records = 0
+        self._held_bytes = 0
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Records and bytes in memory here; a chunk goes when the last of its records does."""
+        return self._held_records, self._held_bytes
 
     @property
     def records(self) -> int:
@@ -29,6 +36,8 @@ class Outbox:
 
     def add(self, chunk: Chunk) -> None:
         self._chunks.append(chunk)
+        self._held_records += len(chunk.records)
+        self._held_bytes += chunk.size_bytes
 
     def drop(self, partitions: Collection[int]) -> None:
         """Whatever waits here of these partitions will be answered by another worker."""
@@ -73,7 +82,9 @@ class Outbox:
                 self._limits.count(chunk, rows)
                 parts.append((chunk, rows))
         while self._chunks and self._chunks[0].done:
-            self._chunks.popleft()
+            gone = self._chunks.popleft()
+            self._held_records -= len(gone.records)
+            self._held_bytes -= gone.size_bytes
         answered: dict[int, int] = {}
         for chunk, rows in parts:
             answered |= _ends(chunk.records, rows)

@@ -144,6 +144,7 @@ class Pipeline:
         ready, chunk = [], None
         if part is not None:
             chunk, complete = serving.memory.take_in(part.batch.records, part.decoded, self._partitions, now_s)
+            chunk.size_bytes = part.batch.size_bytes
             ready += [complete, serving.memory.sweep(self._partitions)]
         ready.append(serving.memory.flush(serving.memory.idle(now_s, self._settings.batch.idle_flush_s)))
         windows = joined(ready)
@@ -214,6 +215,11 @@ class Pipeline:
     def held_records(self) -> int:
         """Records that have been through the model at least in part and wait for look-ahead."""
         return self._serving.outbox.records if self._serving is not None else 0
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Records and bytes that look-ahead keeps in memory: those that wait, and what came in one batch with them."""
+        return self._serving.outbox.held if self._serving is not None else (0, 0)
 
     @property
     def in_flight(self) -> int:

@@ -25,6 +25,8 @@ log = Log("worker")
 
 # One batch on the device, the next one ready behind it.
 MAX_IN_FLIGHT = 2
+# So many batches may be held for look-ahead: a stream that falls silent holds its partition for `idle_flush_s`.
+MAX_HELD = 32
 # How long a poll may wait: briefly while the device works (its answer is waiting too), else until the next chore.
 POLL_BUSY_S = 0.001
 POLL_IDLE_S = 0.1
@@ -135,15 +137,17 @@ class Worker:
     def _fetch(self) -> None:
         if self._buffer_is_full():
             self.wait_for_device(POLL_IDLE_S)
-            if self._clock.monotonic_s() - self._last_poll_s < POLL_AT_LEAST_EVERY_S:
+            if self._in_flight and self._clock.monotonic_s() - self._last_poll_s < POLL_AT_LEAST_EVERY_S:
                 return
             self._pause()
         elif self._paused and self._pipeline.buffered_records < self._settings.batch.max_records:
             self._resume()
-        timeout_s = POLL_BUSY_S if self._in_flight else POLL_IDLE_S
+        # Paused, nothing comes; with nothing in flight either, the wait is what keeps the loop from spinning.
+        busy_s = 0.0 if self._paused else POLL_BUSY_S
+        timeout_s = busy_s if self._in_flight else POLL_IDLE_S
         try:
             with self.progress.within(Stage.FETCH):
-                records = self._source.poll(self._settings.batch.max_records, 0.0 if self._paused else timeout_s)
+                records = self._source.poll(self._settings.batch.max_records, timeout_s)
         except TransientError as error:
             # Brokers known to be away are a problem, not a stall: another start would not bring them back.
             self.progress.done(Stage.FETCH)
@@ -287,9 +291,12 @@ class Worker:
 
     def _buffer_is_full(self) -> bool:
         limits = self._settings.batch
+        held_records, held_bytes = self._pipeline.held
         return (
             self._pipeline.buffered_records >= MAX_IN_FLIGHT * limits.max_records
             or self._pipeline.buffered_bytes >= MAX_IN_FLIGHT * limits.max_bytes
+            or held_records >= MAX_HELD * limits.max_records
+            or held_bytes >= MAX_HELD * limits.max_bytes
         )
 
     def _pause(self) -> None:

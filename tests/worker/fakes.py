@@ -8,6 +8,7 @@ import numpy as np
 
 from stream_ae.flow.pipeline import Pipeline
 from stream_ae.kafka.delivery import AtLeastOnce
+from stream_ae.ports import RecordSink
 from stream_ae.records import Float32, Inference, ModelIdentity
 from stream_ae.settings import Settings
 from stream_ae.telemetry import WorkerMetrics
@@ -44,7 +45,14 @@ class MeanModel:
 class OneWorker:
     """A worker that a test turns by hand."""
 
-    def __init__(self, broker: InMemoryBroker, clock: ManualClock, settings: Settings, name: str = "w") -> None:
+    def __init__(
+        self,
+        broker: InMemoryBroker,
+        clock: ManualClock,
+        settings: Settings,
+        name: str = "w",
+        sink: RecordSink | None = None,
+    ) -> None:
         self.broker = broker
         self.clock = clock
         self.settings = settings
@@ -52,8 +60,8 @@ class OneWorker:
         self.board = StatusBoard(name, clock)
         self.metrics = WorkerMetrics()
         self.source = InMemorySource(broker, settings.kafka.group_id)
-        sink = InMemorySink(broker)
-        flow = Flow(self.source, Pipeline(settings, "stream-ae/test"), AtLeastOnce(self.source, sink, 1.0))
+        self.pipeline = Pipeline(settings, "stream-ae/test")
+        flow = Flow(self.source, self.pipeline, AtLeastOnce(self.source, sink or InMemorySink(broker), 1.0))
         self.worker = Worker(flow, self.slot, self.board, self.metrics, settings, clock)
 
     def use(self, model: MeanModel) -> None:
