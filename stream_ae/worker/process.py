@@ -32,8 +32,8 @@ log = Log("worker.process")
 HEARTBEATS_TO_EXPIRE = 3
 # A worker that has left is not to be waited for.
 GONE_AFTER_S = 1.0
-# One question to Redis or MLflow before the start: a wrong address is to be said within 10 s, Kafka's 5 s included.
-START_TIMEOUT_S = 4.0
+# One call to Redis or MLflow, which is tried twice, before the start: a wrong address is to be said within 10 s.
+START_TIMEOUT_S = 3.0
 
 
 def run_worker(settings: Settings) -> int:
