@@ -52,7 +52,7 @@ class DigestError(ModelError):
 
 
 class TooManyDeadLetters(StreamAEError):  # noqa: N818  named for what happened, like StopIteration
-    """More records in a row could not be used than is allowed; nothing of their last batch was emitted or committed."""
+    """More records could not be used than is allowed; nothing of their last batch was emitted or committed."""
 
 
 class InvariantError(StreamAEError):

@@ -5,21 +5,20 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from stream_ae.errors import TooManyDeadLetters
 from stream_ae.flow.chunk import Chunk
+from stream_ae.flow.dead_letter_limits import DeadLetterLimits
 from stream_ae.flow.decide import Decider, flagged
 from stream_ae.flow.emission import Emission, Outputs
 from stream_ae.flow.model import ServedModel
-from stream_ae.records import Inference, Int64, Partition, Reason, RecordBatch, Rejection
+from stream_ae.records import Inference, Int64, RecordBatch
 
 
 class Outbox:
     """Chunks whose answers have begun to come, oldest first."""
 
-    def __init__(self, emission: Emission, max_in_a_row: int) -> None:
+    def __init__(self, emission: Emission, limits: DeadLetterLimits) -> None:
         self._emission = emission
-        self._max_in_a_row = max_in_a_row
-        self._in_a_row = 0
+        self._limits = limits
         self._decider = Decider()
         self._chunks: deque[Chunk] = deque()
 
@@ -71,7 +70,7 @@ class Outbox:
         for chunk in self._chunks:
             rows = chunk.leaving(blocked)
             if len(rows):
-                self._check_dead_letters(chunk, rows)
+                self._limits.count(chunk, rows)
                 parts.append((chunk, rows))
         while self._chunks and self._chunks[0].done:
             self._chunks.popleft()
@@ -89,32 +88,8 @@ class Outbox:
         which = np.searchsorted(first_tokens, tokens, side="right") - 1
         return [(self._chunks[n], np.flatnonzero(which == n)) for n in np.unique(which).tolist() if n >= 0]
 
-    def _check_dead_letters(self, chunk: Chunk, rows: Int64) -> None:
-        """Count the broken records without a good one among those that leave, in their order."""
-        leaving = set(rows.tolist()) if chunk.rejections else set()
-        broken = [rejection for rejection in chunk.rejections if rejection.row in leaving]
-        places = np.searchsorted(rows, [rejection.row for rejection in broken]).tolist()
-        before = -1
-        for place, rejection in zip(places, broken, strict=True):
-            self._in_a_row = self._in_a_row + 1 if place == before + 1 else 1
-            before = place
-            if self._in_a_row > self._max_in_a_row:
-                raise _too_many(self._in_a_row, chunk.records, rejection)
-        if before + 1 < len(rows):
-            self._in_a_row = 0
-
 
 def _ends(records: RecordBatch, rows: Int64) -> dict[int, int]:
     partition, last = np.unique(records.partition[rows][::-1], return_index=True)
     ends = records.offset[rows][::-1][last] + 1
     return dict(zip(partition.tolist(), ends.tolist(), strict=True))
-
-
-def _too_many(count: int, records: RecordBatch, last: Rejection) -> TooManyDeadLetters:
-    where = Partition(records.topic, int(records.partition[last.row]))
-    reason = Reason(last.reason)
-    return TooManyDeadLetters(
-        f"{count} records in a row could not be used, the last one at {where.topic}/{where.number}/"
-        f"{int(records.offset[last.row])}: {reason.value}, {last.message}; if the format has changed, mend the sender "
-        f"or the decode settings; if these records should go to the dead letters, raise dead_letters.max_in_a_row"
-    )

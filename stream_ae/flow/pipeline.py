@@ -17,6 +17,7 @@ from stream_ae.flow.admission import Rules
 from stream_ae.flow.batch import Batcher, Closed
 from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.columns import Decoded, select_decoded, select_records
+from stream_ae.flow.dead_letter_limits import DeadLetterLimits
 from stream_ae.flow.decode import Decoder
 from stream_ae.flow.emission import Emission, Outputs
 from stream_ae.flow.memory import Memory, joined
@@ -182,6 +183,15 @@ class Pipeline:
             if progress.answered > progress.committed
         }
 
+    def reached(self) -> dict[Partition, int]:
+        """The next offset to take up of each partition; without those where that is for the brokers to say."""
+        topic, anywhere = self._settings.topics.raw, self._settings.kafka.start == "latest"
+        return {
+            Partition(topic, number): progress.read_to
+            for number, progress in self._partitions.items()
+            if progress.begun or not anywhere
+        }
+
     def committed(self, positions: Mapping[Partition, Position]) -> None:
         """The group has taken these."""
         for partition, position in positions.items():
@@ -221,7 +231,7 @@ class Pipeline:
         refuse_equal = settings.decode.duplicate_timestamp == "dead_letter"
         rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
         emission = Emission(settings.topics, model.channels, self._software)
-        outbox = Outbox(emission, settings.dead_letters.max_in_a_row)
+        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters))
         return _Serving(model, Decoder(model.channels, settings.decode), Memory(model, rules), outbox)
 
     def _ready(self) -> _Serving:
