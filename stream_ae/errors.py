@@ -6,6 +6,8 @@ StreamAEError
 ├── TransientError   the world is at fault: retry within a deadline, then degrade
 │   ├── LockHeldError    somebody else is at it: leave it to them
 │   └── DeliveryError    the broker did not acknowledge an output: nothing may be committed
+│       └── TransactionError  the open transaction must be aborted and its inputs answered again
+├── RestartError     only a fresh process can go on: exit with 75, a supervisor starts it again
 ├── ModelError       a model version is at fault: keep the old one
 │   └── DigestError      the folder is not what was registered
 ├── TooManyDeadLetters   the topic is at fault: stop the worker before it is drained into the dead letters
@@ -41,6 +43,14 @@ class LockHeldError(TransientError):
 
 class DeliveryError(TransientError):
     """An output was not acknowledged; its input must not be committed."""
+
+
+class TransactionError(DeliveryError):
+    """The open transaction cannot be committed; abort it, go back to the committed offsets and do its work again."""
+
+
+class RestartError(StreamAEError):
+    """Another process has this one's place, or Kafka or the device fails it for good; a fresh process can take over."""
 
 
 class ModelError(StreamAEError):

@@ -64,6 +64,26 @@ class RecordSource(Protocol):
         ...
 
 
+class TransactionalSource(RecordSource, Protocol):
+    """A source whose offsets are committed by a `TransactionalSink`, together with the outputs."""
+
+    def membership(self) -> object:
+        """Who this member is at this moment, for `TransactionalSink.send_offsets`: ask anew for every transaction.
+
+        A member that the group has meanwhile put out is refused by it. Opaque.
+        """
+        ...
+
+    def go_back(self) -> None:
+        """Read on from what the group last committed, in every partition that is ours.
+
+        The listener hears `on_assigned` for all of them again and says where to start, as the first time; what was
+        polled before does not count. Raises TransientError if the committed offsets cannot be had: nothing has
+        changed then, call it again.
+        """
+        ...
+
+
 class RecordSink(Protocol):
     """Idempotent producer. Used from one thread."""
 
@@ -76,6 +96,35 @@ class RecordSink(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class TransactionalSink(RecordSink, Protocol):
+    """Producer whose records count together with the input offsets, or not at all. One process at a time has its
+    name: opening it again elsewhere aborts what this one left open and puts it out of service.
+
+    The order of calls: `begin`, `produce` as often as wanted, then `send_offsets` and `commit`, or `abort`. Each but
+    `begin` repeats what may be repeated for up to `timeout_s`. They raise TransactionError when the transaction must
+    be aborted, RestartError when another process has the name or the outcome cannot be known: only a new sink can go
+    on then.
+    """
+
+    def begin(self) -> None: ...
+
+    def send_offsets(self, positions: Mapping[Partition, Position], membership: object, timeout_s: float) -> None:
+        """Commit these for the group of `membership` when, and only when, the transaction is committed."""
+        ...
+
+    def commit(self, timeout_s: float) -> None:
+        """All that was produced is acknowledged, and visible to readers of committed records."""
+        ...
+
+    def abort(self, timeout_s: float) -> None:
+        """Nothing of it will ever be visible; `begin` can follow."""
+        ...
+
+    def close(self) -> None:
+        """An open transaction is aborted, so that its readers need not wait for its time-out."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

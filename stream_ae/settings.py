@@ -29,6 +29,7 @@ Seconds = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+Slot = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,100}$")]
 
 
 class Group(BaseModel):
@@ -54,6 +55,12 @@ class KafkaSettings(Group):
     ssl_ca_file: Path | None = None
     connect_timeout_s: Seconds = Field(5.0, description="no answer within this time at start = exit 2")
     delivery_timeout_s: Seconds = Field(30.0, description="an output not acknowledged by then is an error")
+    transaction_timeout_s: Annotated[float, Field(ge=1, le=900)] = Field(
+        30.0, description="exactly_once: what a dead worker left open is aborted by then"
+    )
+    static_membership: bool = Field(
+        False, description="the slot is the member's name in the group: a quick restart moves no partitions"
+    )
     session_timeout_s: Seconds = Field(10.0, description="a worker silent for this long loses its partitions")
     max_poll_interval_s: Seconds = Field(300.0, description="a worker that does not poll for this long is out")
     max_message_bytes: Positive = Field(1_000_000, description="largest output; the brokers' limit must allow it")
@@ -123,7 +130,12 @@ class WorkerSettings(Group):
     cache_dir: Path = Field(Path("~/.cache/stream-ae"), description="model versions, by content digest")
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="health and metrics; 0 = a free port")
-    commit_interval_s: Seconds = Field(0.5, description="outputs are flushed and offsets committed this often")
+    slot: Slot | None = Field(
+        None, description="stable name of this worker's place, such as its StatefulSet ordinal; default: from Redis"
+    )
+    commit_interval_s: Seconds | None = Field(
+        None, description="outputs are flushed and offsets committed this often; default 0.5, exactly_once 0.1"
+    )
     reconcile_interval_s: Seconds = Field(5.0, description="desired version looked up this often, nudged or not")
     heartbeat_s: Seconds = Field(2.0, description="status written to Redis this often; it expires after 3 of them")
     drain_timeout_s: Seconds = Field(30.0, description="SIGTERM: finish what is in flight within this time")
@@ -187,7 +199,9 @@ class Settings(Group):
     pipeline: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,100}$")] = Field(
         "default", description="registered model in MLflow, Redis key prefix: one name for one model's life"
     )
-    delivery: Literal["at_least_once"] = "at_least_once"
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once", description="exactly_once: outputs and offsets in one transaction; needs confluent-kafka"
+    )
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     redis: RedisSettings = RedisSettings()
@@ -200,6 +214,13 @@ class Settings(Group):
     retrain: RetrainSettings = RetrainSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def commit_interval_s(self) -> float:
+        """With exactly_once an output is seen when its transaction is committed, so the interval is its latency."""
+        if self.worker.commit_interval_s is not None:
+            return self.worker.commit_interval_s
+        return 0.1 if self.delivery == "exactly_once" else 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class WorkerMetrics:
         self.dead_letters = Counter("stream_ae_dead_letters", "Records that could not be used", ["reason"], registry=r)
         self.batches = Counter("stream_ae_batches", "Batches the model answered", registry=r)
         self.commits = Counter("stream_ae_commits", "Offset commits", registry=r)
+        self.aborts = Counter("stream_ae_transaction_aborts", "Transactions that failed and were repeated", registry=r)
         self.reloads = Counter("stream_ae_model_reloads", "Model versions put into service", registry=r)
         self.reload_failures = Counter("stream_ae_model_reload_failures", "Model versions refused", registry=r)
         self.model_s = Histogram(

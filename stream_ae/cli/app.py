@@ -25,7 +25,7 @@ EPILOG = (
     "[bold]Settings[/bold] come from --config FILE (YAML), each overridable by environment: "
     "STREAM_AE_KAFKA__BOOTSTRAP_SERVERS=host:9092 is kafka.bootstrap_servers. check-config shows them all.\n\n"
     "[bold]Exit codes[/bold]: 0 done; 1 failed, or audit found lost or doubled records; 2 wrong usage or "
-    "configuration; 130 interrupted. retrain adds its own: see retrain --help."
+    "configuration; 75 a worker that is to be started again; 130 interrupted. retrain adds its own: see retrain --help."
 )
 
 app = typer.Typer(

@@ -6,20 +6,25 @@ import traceback
 from typing import NoReturn
 
 from stream_ae.cli.app import app
-from stream_ae.errors import ConfigError, InvariantError, StreamAEError
+from stream_ae.errors import ConfigError, InvariantError, RestartError, StreamAEError
 
 FAILED = 1
 CONFIGURATION = 2
+# sysexits.h: a temporary failure, try again.
+RESTART = 75
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 usage or configuration, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 usage or configuration, 75 start it again, 130 interrupted."""
     _clean_up_when_ended()
     try:
         app(prog_name="stream-ae")
     except ConfigError as error:
         _say(error)
         sys.exit(CONFIGURATION)
+    except RestartError as error:
+        _say(error)
+        sys.exit(RESTART)
     except InvariantError:
         _report_bug()
     except StreamAEError as error:

@@ -38,12 +38,17 @@ class Assignment:
             self._keep(error)
             return {}
         self.owned.update(partitions)
-        starts = {partition: position.offset for partition, position in positions.items() if position is not None}
+        starts = _offsets(positions)
         try:
             starts.update(self._listener.on_assigned(positions))
         except Exception as error:  # noqa: BLE001  raised again by raise_pending
             self._keep(error)
         return starts
+
+    def again(self, committed: Callable[[], Mapping[Partition, Position | None]]) -> dict[Partition, int]:
+        """Tell the owner once more of all that it owns; outside the library's callbacks, so errors are raised."""
+        positions = committed()
+        return _offsets(positions) | dict(self._listener.on_assigned(positions))
 
     def revoke(self, partitions: Sequence[Partition]) -> None:
         self._take(partitions, self._listener.on_revoked)
@@ -82,3 +87,7 @@ class Assignment:
     def _keep(self, error: Exception) -> None:
         if self._pending is None:
             self._pending = error
+
+
+def _offsets(positions: Mapping[Partition, Position | None]) -> dict[Partition, int]:
+    return {partition: position.offset for partition, position in positions.items() if position is not None}

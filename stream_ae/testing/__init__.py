@@ -7,6 +7,7 @@ from stream_ae.testing.broker import InMemoryBroker, InMemoryRecord
 from stream_ae.testing.clock import ManualClock
 from stream_ae.testing.kafka import InMemoryReader, InMemorySink, InMemorySource
 from stream_ae.testing.registry import InMemoryRedis, InMemorySignal, InMemoryStore
+from stream_ae.testing.transactions import InMemoryTransactionalSink
 
 __all__ = [
     "ManualClock",
@@ -14,6 +15,7 @@ __all__ = [
     "InMemoryRecord",
     "InMemorySource",
     "InMemorySink",
+    "InMemoryTransactionalSink",
     "InMemoryReader",
     "InMemoryStore",
     "InMemoryRedis",

@@ -51,6 +51,7 @@ class InMemoryBroker:
         self._refused: set[str] = set()
         self._flushes_to_fail = 0
         self._commits_to_fail = 0
+        self._producers: dict[str, object] = {}
         self._round_robin = itertools.count()
         self.changed = threading.Condition(threading.RLock())
 
@@ -90,12 +91,23 @@ class InMemoryBroker:
         self._flushes_to_fail += 1
 
     def fail_next_commit(self) -> None:
-        """The next commit raises TransientError and commits nothing."""
+        """The next commit raises TransientError (of a transaction: TransactionError) and commits nothing."""
         self._commits_to_fail += 1
 
     def refuse(self, topic: str) -> None:
         """From now on records for this topic are not delivered."""
         self._refused.add(topic)
+
+    def accept(self, topic: str) -> None:
+        """They are delivered again."""
+        self._refused.discard(topic)
+
+    def take_name(self, transactional_id: str, producer: object) -> None:
+        """One producer at a time has a transactional id: the newest."""
+        self._producers[transactional_id] = producer
+
+    def has_name(self, transactional_id: str, producer: object) -> bool:
+        return self._producers.get(transactional_id) is producer
 
     def log(self, topic: str) -> list[list[InMemoryRecord]]:
         """The partitions of a topic; ConfigError if it does not exist."""

@@ -6,7 +6,8 @@
 
 Sources of one group share partitions and hand them over as Kafka does: the old owner is told at its next poll and
 may commit, then the new one. `InMemoryBroker.away`, `fail_next_flush`, `fail_next_commit`, `refuse` and
-`InMemorySource.expire` make trouble. The same contract tests hold for these and for the real clients.
+`InMemorySource.expire` make trouble. The same contract tests hold for these and for the real clients. The sink for
+exactly-once is `testing.transactions.InMemoryTransactionalSink`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 
 from stream_ae.errors import DeliveryError, InvariantError, TransientError
 from stream_ae.ports import AssignmentListener, OffsetRange
-from stream_ae.records import OutgoingBatch, Partition, Position, RecordBatch, empty_record_batch
+from stream_ae.records import Headers, OutgoingBatch, Partition, Position, RecordBatch, empty_record_batch
 from stream_ae.testing.broker import InMemoryBroker, InMemoryRecord
 
 # An empty poll waits for records this long at most, so that a loop on a thread of its own does not spin.
@@ -33,6 +34,7 @@ class InMemorySource:
         self.topic = ""
         self._listener: AssignmentListener | None = None
         self._next: dict[Partition, int] = {}
+        self._origin: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._expired = False
 
@@ -56,10 +58,29 @@ class InMemorySource:
         if self._broker.away or self._broker.commit_fails():
             raise TransientError("offsets were not committed: the in-memory broker was told to fail")
         with self._broker.changed:
-            foreign = [p for p in positions if self._group.owners.get(p) is not self or self._expired]
-            if foreign:
-                raise TransientError(f"offsets were not committed: {foreign[0]} belongs to another member now")
+            self.check_owned(positions)
             self._group.committed.update(positions)
+
+    def check_owned(self, positions: Mapping[Partition, Position]) -> None:
+        """Raises TransientError if one of these belongs to another member."""
+        foreign = [p for p in positions if self._group.owners.get(p) is not self or self._expired]
+        if foreign:
+            raise TransientError(f"offsets were not committed: {foreign[0]} belongs to another member now")
+
+    def take_committed(self, positions: Mapping[Partition, Position]) -> None:
+        """What a transaction carried becomes what the group has committed."""
+        self._group.committed.update(positions)
+
+    def membership(self) -> "InMemorySource":
+        return self
+
+    def go_back(self) -> None:
+        if self._broker.away:
+            raise TransientError("no broker answers: the in-memory broker is away")
+        ours, self._next = sorted(self._next), {}
+        self._paused.clear()
+        if ours:
+            self._begin(ours)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         self._paused.update(partitions)
@@ -83,6 +104,8 @@ class InMemorySource:
     def expire(self) -> None:
         """The session times out, as if this member had hung: others get its partitions, commits fail, and it hears
         `on_lost` at its next poll."""
+        if self._expired:
+            return
         self._expired = True
         self._leave()
         with self._broker.changed:
@@ -117,8 +140,9 @@ class InMemorySource:
         starts = self._heard().on_assigned(committed)
         for partition, position in committed.items():
             end = len(self._broker.log(self.topic)[partition.number])
-            default = 0 if self._start == "earliest" else end
-            at = starts.get(partition, position.offset if position is not None else default)
+            # Whoever goes back to "nothing committed" goes back to where it began, not to the end of today.
+            origin = self._origin.setdefault(partition, 0 if self._start == "earliest" else end)
+            at = starts.get(partition, position.offset if position is not None else origin)
             self._next[partition] = at if 0 <= at <= end else 0
 
     def _forget(self, partitions: Sequence[Partition], *, lost: bool) -> None:
@@ -131,6 +155,7 @@ class InMemorySource:
             with self._broker.changed:
                 for partition in partitions:
                     del self._next[partition]
+                    del self._origin[partition]
                     self._paused.discard(partition)
                     if self._group.owners.get(partition) is self:
                         del self._group.owners[partition]
@@ -167,11 +192,11 @@ class InMemorySink:
             if size_bytes > self._broker.max_message_bytes:
                 limit = self._broker.max_message_bytes
                 self._failure = f"a record of {size_bytes} bytes is larger than max_message_bytes, {limit}"
-                self._raise_failure()
+                raise DeliveryError(self._failure)
             if self._broker.refuses(batch.topic):
                 self._failure = f"a record for topic {batch.topic} was not delivered: the broker refuses it"
                 return
-            self._broker.append(batch.topic, value, key, partition, timestamp_ms, headers)
+            self._write(batch.topic, value, key, partition, timestamp_ms, headers)
 
     def flush(self, timeout_s: float) -> None:
         if self._broker.flush_fails():
@@ -182,6 +207,11 @@ class InMemorySink:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def _write(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int, timestamp_ms: int, headers: Headers
+    ) -> None:
+        self._broker.append(topic, value, key, partition, timestamp_ms, headers)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

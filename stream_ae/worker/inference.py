@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from stream_ae.errors import ModelError
+from stream_ae.errors import ModelError, RestartError
 from stream_ae.flow.model import ServedModel
 from stream_ae.records import Float32, Inference
 from stream_ae.telemetry import Log
@@ -60,7 +60,7 @@ class Inferrer:
         self._in_vain = 0
 
     def answer(self, model: ServedModel, windows: Float32) -> Answer:
-        """Raises ModelError if the model is at fault, or its device, and not the windows."""
+        """Raises ModelError if the model is at fault and not the windows, RestartError if the device is lost."""
         if model is not self._model:
             self._model, self._at_once, self._in_vain = model, 0, 0
         try:
@@ -180,8 +180,8 @@ class Inferrer:
         return parts[0] if len(parts) == 1 else _joined(parts)
 
 
-class _DeviceError(ModelError):
-    """The device is lost or too small: nothing is learnt from asking about other windows."""
+class _NoRoomError(ModelError):
+    """The device's memory is too small: nothing is learnt from asking about other windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,17 +220,17 @@ def _joined(parts: list[Inference]) -> Inference:
 
 
 def _check_device(model: ServedModel, error: Exception) -> None:
-    if isinstance(error, _DeviceError):
+    if isinstance(error, _NoRoomError):
         raise error
     if _says(error, DEVICE_LOST):
-        raise _DeviceError(
+        raise RestartError(
             f"the device failed under {_named(model)} and cannot be used again by this process: {_told(error)}; start "
             "the worker again"
         ) from error
 
 
-def _no_room(model: ServedModel, error: Exception) -> _DeviceError:
-    return _DeviceError(
+def _no_room(model: ServedModel, error: Exception) -> _NoRoomError:
+    return _NoRoomError(
         f"not even one window of {_named(model)} fits into the device's memory: {_told(error)}; free it of other "
         "processes, or set worker.device: cpu"
     )

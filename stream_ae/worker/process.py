@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from importlib.metadata import version
 
@@ -11,14 +12,14 @@ from stream_ae.clock import Clock, SystemClock
 from stream_ae.errors import ConfigError, TransientError
 from stream_ae.flow.pipeline import Pipeline
 from stream_ae.kafka.admin import check_topics
-from stream_ae.kafka.delivery import AtLeastOnce
-from stream_ae.kafka.driver import open_reader, open_sink, open_source
+from stream_ae.kafka.driver import check_transactions, open_reader
 from stream_ae.models.serialization import load
 from stream_ae.registry.cache import VersionCache
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings, WorkerSettings
 from stream_ae.telemetry import Log, WorkerMetrics
+from stream_ae.worker.connection import connected
 from stream_ae.worker.device import chosen_device
 from stream_ae.worker.health import HealthServer
 from stream_ae.worker.reload import ModelWorld, Reloader
@@ -36,16 +37,17 @@ HEARTBEATS_TO_EXPIRE = 3
 SECOND_LOOKS_UNTIL_STALLED = 4
 # A worker that has left is not to be waited for.
 GONE_AFTER_S = 1.0
-# One question to Redis or MLflow before the start: a wrong address is to be said within 10 s, Kafka's 5 s included.
-START_TIMEOUT_S = 4.0
+# One call to Redis or MLflow, which is tried twice, before the start: a wrong address is to be said within 10 s.
+START_TIMEOUT_S = 3.0
 
 
 def run_worker(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT, then drain; 0 after a clean drain.
 
     Raises ConfigError before anything is consumed when an address, a topic or a permission is wrong, DeliveryError
-    when the brokers did not take an output (nothing of it is committed: a supervisor starts the worker again). A worker
-    that gets nowhere for `worker.stall_exit_s` ends the process with 75, from its watchdog's thread.
+    when the brokers did not take an output and RestartError when another process has this one's place (nothing of it
+    is committed: a supervisor starts the worker again). A worker that gets nowhere for `worker.stall_exit_s` ends the
+    process with 75, from its watchdog's thread.
     """
     clock = SystemClock()
     name = settings.worker.name or f"{socket.gethostname()}-{os.getpid()}"
@@ -55,16 +57,23 @@ def run_worker(settings: Settings) -> int:
 
 def serve(settings: Settings, name: str, clock: Clock, stop: threading.Event) -> int:
     """A worker on this thread until `stop` is set, without touching the process's signals."""
+    if settings.delivery == "exactly_once":
+        check_transactions(settings.kafka)
     _check_topics(settings)
     _check_servers(settings, clock)
     world = _model_world(settings, clock)
+    with closing(world.signal), connected(settings, world.signal, clock) as (source, delivery):
+        pipeline = Pipeline(settings, f"stream-ae/{version('stream-ae')}")
+        _serve(settings, name, clock, stop, world, Flow(source, pipeline, delivery))
+    log.info("worker stopped", worker=name)
+    return 0
+
+
+def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, world: ModelWorld, flow: Flow) -> None:
     board = StatusBoard(name, clock)
     metrics = WorkerMetrics()
     slot = ModelSlot()
     reloader = Reloader(world, slot, board, metrics, clock, settings.batch.max_records)
-    source, sink = open_source(settings.kafka), open_sink(settings.kafka)
-    pipeline = Pipeline(settings, f"stream-ae/{version('stream-ae')}")
-    flow = Flow(source, pipeline, AtLeastOnce(source, sink, settings.kafka.delivery_timeout_s))
     worker = Worker(flow, slot, board, metrics, settings, clock)
     health = HealthServer(settings.worker.http_host, settings.worker.http_port, metrics.registry, board.snapshot)
     board.address = health.address
@@ -84,10 +93,6 @@ def serve(settings: Settings, name: str, clock: Clock, stop: threading.Event) ->
             reloading.join()
             beating.join()
             looking.join()
-            sink.close()
-            world.signal.close()
-    log.info("worker stopped", worker=name)
-    return 0
 
 
 def _check_topics(settings: Settings) -> None:

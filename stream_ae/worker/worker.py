@@ -1,5 +1,6 @@
 """The loop: fetch and decode the next batch while the device works on this one."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -8,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.errors import DeliveryError, InvariantError, StreamAEError, TransientError
+from stream_ae.errors import DeliveryError, InvariantError, StreamAEError, TransactionError, TransientError
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
-from stream_ae.kafka.delivery import AtLeastOnce
+from stream_ae.kafka.delivery import Delivery
 from stream_ae.ports import RecordSource
 from stream_ae.records import Partition, Position
 from stream_ae.settings import Settings
@@ -33,6 +34,10 @@ POLL_IDLE_S = 0.1
 # With a full buffer the loop waits for the device; this long without a poll it pauses the partitions and polls.
 POLL_AT_LEAST_EVERY_S = 1.0
 RETRY_S = 0.5
+# What fails this often without one commit in between will not mend itself: better a worker that ends and says why.
+MAX_ABORTS_IN_A_ROW = 10
+# Of `max_poll_interval_s`, as in Quix: within it, a revoked partition is finished, committed and handed over.
+REVOKE_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Flow:
 
     source: RecordSource
     pipeline: Pipeline
-    delivery: AtLeastOnce
+    delivery: Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Worker:
         self._paused: tuple[Partition, ...] = ()
         self._assigned: set[Partition] = set()
         self._abandoned = False
+        self._must_start_over = False
+        self._aborts_in_a_row = 0
         self._last_poll_s = clock.monotonic_s()
         self._next_commit_s = clock.monotonic_s()
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
@@ -101,10 +108,15 @@ class Worker:
         """One turn of the loop; never waits longer than a second, but for a sink that is slower than the source."""
         self.progress.turned()
         self._pipeline.use(self._model())
-        self._fetch()
-        self._finish_answered()
-        self._submit()
-        self._commit_if_due()
+        try:
+            if self._must_start_over:
+                self._start_over()
+            self._fetch()
+            self._finish_answered()
+            self._submit()
+            self._commit_if_due()
+        except TransactionError as error:
+            self._note_abort(error)
 
     def wait_for_device(self, timeout_s: float) -> None:
         """Until the oldest batch in flight is answered, at most `timeout_s`."""
@@ -148,6 +160,9 @@ class Worker:
         try:
             with self.progress.within(Stage.FETCH):
                 records = self._source.poll(self._settings.batch.max_records, timeout_s)
+        except DeliveryError:
+            # Of a partition that was revoked or lost meanwhile.
+            raise
         except TransientError as error:
             # Brokers known to be away are a problem, not a stall: another start would not bring them back.
             self.progress.done(Stage.FETCH)
@@ -178,7 +193,7 @@ class Worker:
         now_s = self._clock.monotonic_s()
         if now_s < self._next_commit_s:
             return
-        self._next_commit_s = now_s + self._settings.worker.commit_interval_s
+        self._next_commit_s = now_s + self._settings.commit_interval_s
         self._commit()
         self.progress.reached = self._pipeline.reached()
         lag = self._source.lag()
@@ -195,15 +210,46 @@ class Worker:
         return starts
 
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
-        if not self._abandoned:
-            self._finish_all()
-            self._commit()
-        self._forget(partitions)
-        log.info("partitions revoked", partitions=_names(partitions))
+        limit_s = REVOKE_SHARE * self._settings.kafka.max_poll_interval_s
+        deadline = Deadline.after(self._clock, limit_s)
+        try:
+            if not self._abandoned:
+                # What the device has not answered by half of the time is left to the new owner.
+                self._finish_within(limit_s / 2)
+                self._commit(deadline.left_s())
+        finally:
+            self._forget(partitions)
+        log.info("partitions revoked", partitions=_names(partitions), took_s=limit_s - deadline.left_s())
 
     def on_lost(self, partitions: Sequence[Partition]) -> None:
         self._forget(partitions)
         log.warning("partitions lost", partitions=_names(partitions))
+        self._delivery.lost()
+
+    # -- a transaction that cannot be committed --------------------------------------------------------------------
+
+    def _note_abort(self, error: TransactionError) -> None:
+        """Start over in the next turn; DeliveryError if that has been of no use too often."""
+        self._must_start_over = True
+        self._aborts_in_a_row += 1
+        self._metrics.aborts.inc()
+        log.warning("transaction failed", reason=str(error), in_a_row=self._aborts_in_a_row)
+        if self._aborts_in_a_row >= MAX_ABORTS_IN_A_ROW:
+            raise DeliveryError(
+                f"{self._aborts_in_a_row} transactions in a row failed, the last one: {error}"
+            ) from error
+        if self._aborts_in_a_row > 1:
+            self._clock.wait(threading.Event(), RETRY_S)
+
+    def _start_over(self) -> None:
+        """Forget what was read since the last commit; the source reads it again."""
+        self._forget(tuple(self._assigned))
+        try:
+            self._delivery.start_over()
+        except TransientError as error:
+            log.warning("not gone back yet", reason=str(error))
+            return
+        self._must_start_over = False
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
@@ -250,15 +296,16 @@ class Worker:
         if work.oldest_ms >= 0:
             metrics.latency_s.observe(max(self._clock.wall_ms() - work.oldest_ms, 0) / 1000)
 
-    def _commit(self) -> None:
+    def _commit(self, timeout_s: float = math.inf) -> None:
         positions = self._pipeline.positions()
         if not positions:
-            self.progress.done(Stage.COMMIT)
+            if not self._must_start_over:
+                self.progress.done(Stage.COMMIT)
             return
         self.progress.owed(Stage.COMMIT)
         try:
             with self.progress.within(Stage.COMMIT):
-                self._delivery.commit(positions)
+                self._delivery.commit(positions, timeout_s)
         except DeliveryError:
             raise
         except TransientError as error:
@@ -268,14 +315,19 @@ class Worker:
         self.progress.done(Stage.COMMIT)
         self._pipeline.committed(positions)
         self._metrics.commits.inc()
+        self._aborts_in_a_row = 0
 
-    def _finish_all(self) -> None:
-        while self._in_flight:
-            self._finish(self._in_flight.popleft())
+    def _finish_within(self, limit_s: float) -> None:
+        deadline = Deadline.after(self._clock, limit_s)
+        while self._in_flight and not deadline.passed():
+            self.wait_for_device(deadline.left_s())
+            self._finish_answered()
 
     def _drain(self) -> None:
         """Answer what has been fetched, within the deadline; the rest is read again by whoever comes next."""
         deadline = Deadline.after(self._clock, self._settings.worker.drain_timeout_s)
+        if self._must_start_over:
+            self._forget(tuple(self._assigned))
         while not deadline.passed():
             self._submit()
             if not self._in_flight:

@@ -8,11 +8,23 @@ import numpy as np
 
 from stream_ae.clock import Deadline, SystemClock
 from stream_ae.kafka import admin
-from stream_ae.kafka.driver import open_reader, open_sink, open_source
-from stream_ae.ports import RecordReader, RecordSink, RecordSource
+from stream_ae.kafka.driver import (
+    open_reader,
+    open_sink,
+    open_source,
+    open_transactional_sink,
+    open_transactional_source,
+)
+from stream_ae.ports import RecordReader, RecordSink, RecordSource, TransactionalSink, TransactionalSource
 from stream_ae.records import NO_HEADERS, Headers, OutgoingBatch, Partition, Position, RecordBatch
 from stream_ae.settings import KafkaSettings
-from stream_ae.testing import InMemoryBroker, InMemoryReader, InMemorySink, InMemorySource
+from stream_ae.testing import (
+    InMemoryBroker,
+    InMemoryReader,
+    InMemorySink,
+    InMemorySource,
+    InMemoryTransactionalSink,
+)
 
 T = TypeVar("T", bound=RecordSource | RecordSink | RecordReader)
 
@@ -60,6 +72,12 @@ class World(Protocol):
 
     def reader(self) -> RecordReader: ...
 
+    def transactional_source(
+        self, group: str, start: Literal["earliest", "latest"] = "earliest"
+    ) -> TransactionalSource: ...
+
+    def transactional_sink(self, transactional_id: str, **settings: Any) -> TransactionalSink: ...
+
     def close(self) -> None: ...
 
 
@@ -82,6 +100,15 @@ class InMemoryWorld:
 
     def reader(self) -> RecordReader:
         return InMemoryReader(self.broker)
+
+    def transactional_source(
+        self, group: str, start: Literal["earliest", "latest"] = "earliest"
+    ) -> TransactionalSource:
+        return InMemorySource(self.broker, group, start)
+
+    def transactional_sink(self, transactional_id: str, **settings: Any) -> TransactionalSink:
+        self.broker.max_message_bytes = settings.get("max_message_bytes", 1_000_000)
+        return InMemoryTransactionalSink(self.broker, transactional_id)
 
     def close(self) -> None:
         """The broker goes with its last reference."""
@@ -108,6 +135,14 @@ class RealWorld:
 
     def reader(self) -> RecordReader:
         return self._remembered(open_reader(self.settings))
+
+    def transactional_source(
+        self, group: str, start: Literal["earliest", "latest"] = "earliest"
+    ) -> TransactionalSource:
+        return self._remembered(open_transactional_source(self._with(group_id=group, start=start)))
+
+    def transactional_sink(self, transactional_id: str, **settings: Any) -> TransactionalSink:
+        return self._remembered(open_transactional_sink(self._with(**settings), transactional_id))
 
     def close(self) -> None:
         for opened in reversed(self._opened):

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from stream_ae.flow.pipeline import Pipeline
-from stream_ae.kafka.delivery import AtLeastOnce
+from stream_ae.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from stream_ae.ports import RecordSink
 from stream_ae.records import Float32, Inference, ModelIdentity
 from stream_ae.settings import Settings
 from stream_ae.telemetry import WorkerMetrics
-from stream_ae.testing import InMemoryBroker, InMemorySink, InMemorySource, ManualClock
+from stream_ae.testing import InMemoryBroker, InMemorySink, InMemorySource, InMemoryTransactionalSink, ManualClock
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
 from stream_ae.worker.worker import Flow, Worker
@@ -61,8 +61,14 @@ class OneWorker:
         self.metrics = WorkerMetrics()
         self.source = InMemorySource(broker, settings.kafka.group_id)
         self.pipeline = Pipeline(settings, "stream-ae/test")
-        flow = Flow(self.source, self.pipeline, AtLeastOnce(self.source, sink or InMemorySink(broker), 1.0))
+        self.delivery = self._delivery(name, sink)
+        flow = Flow(self.source, self.pipeline, self.delivery)
         self.worker = Worker(flow, self.slot, self.board, self.metrics, settings, clock)
+
+    def _delivery(self, slot: str, sink: RecordSink | None) -> Delivery:
+        if self.settings.delivery == "at_least_once":
+            return AtLeastOnce(self.source, sink or InMemorySink(self.broker), 1.0)
+        return ExactlyOnce(self.source, InMemoryTransactionalSink(self.broker, slot), 1.0, self.clock)
 
     def use(self, model: MeanModel) -> None:
         self.board.swapped(model.identity)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_ae.errors import ModelError
+from stream_ae.errors import ModelError, RestartError
 from stream_ae.flow.window import windows_of
 from stream_ae.records import Float32, Inference
 from stream_ae.worker.inference import Answer, Inferrer
@@ -172,6 +172,6 @@ def test_a_lost_device_ends_the_worker_and_costs_no_record() -> None:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     model = Lost()
-    with pytest.raises(ModelError, match="the device failed under model pump/1.*start the worker again"):
+    with pytest.raises(RestartError, match="the device failed under model pump/1.*start the worker again"):
         Inferrer().answer(model, stream(1.0, 2.0))
     assert model.asked == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from stream_ae.errors import ConfigError, StreamAEError, TransientError
+from stream_ae.errors import ConfigError, RestartError, StreamAEError, TransientError
 from stream_ae.settings import KafkaSettings
 
 # Outputs that wait for the brokers, in records and in KiB: when either is full, `produce` waits and so does the source.
@@ -15,6 +15,8 @@ PRODUCER_QUEUE_KIB = 64 * 1024
 # What is fetched ahead, in all partitions together. 64 MiB is the library's default; half of it is 0.1 s of work at
 # the library's own top speed, and 32 images of 1 MB.
 PREFETCH_KIB = 32 * 1024
+# Of a transaction's time-out: a record must have failed before the brokers abort the transaction under it.
+RECORD_SHARE = 0.75
 
 WRONG = frozenset(
     {
@@ -29,6 +31,8 @@ WRONG = frozenset(
         KafkaError.UNSUPPORTED_SASL_MECHANISM,
         KafkaError._AUTHENTICATION,
         KafkaError._SSL,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.INVALID_TRANSACTION_TIMEOUT,
         KafkaError.INVALID_GROUP_ID,
         KafkaError.INCONSISTENT_GROUP_PROTOCOL,
         KafkaError.INVALID_SESSION_TIMEOUT,
@@ -36,11 +40,14 @@ WRONG = frozenset(
         KafkaError._UNSUPPORTED_FEATURE,
     }
 )
+FENCED = frozenset({KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID})
 
 
 def translated(error: KafkaError, doing: str) -> StreamAEError:
-    """ConfigError for what waiting cannot mend, TransientError for the rest."""
+    """ConfigError for what waiting cannot mend, RestartError for a client that will not go on, else TransientError."""
     message = f"{doing}: {error.str()} ({error.name()})"
+    if error.fatal() or error.code() in FENCED:
+        return RestartError(f"{message}; another process may have this one's place: start the worker again")
     if error.code() in WRONG:
         return ConfigError(f"{message}; check the topic, the group and the permissions of this user")
     return TransientError(f"{message}; try again")
@@ -86,12 +93,14 @@ def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
-def group_options(settings: KafkaSettings, *, kip_848: bool) -> dict[str, Any]:
+def group_options(settings: KafkaSettings, *, kip_848: bool, instance_id: str | None) -> dict[str, Any]:
     session_timeout_ms = int(settings.session_timeout_s * 1000)
     options: dict[str, Any] = {
         # The library refuses a poll interval below the session timeout.
         "max.poll.interval.ms": max(int(settings.max_poll_interval_s * 1000), session_timeout_ms),
     }
+    if instance_id is not None:
+        options["group.instance.id"] = instance_id
     if kip_848:
         # Session time-out and heartbeats are the broker's to set (group.consumer.session.timeout.ms).
         return options | {"group.protocol": "consumer"}
@@ -116,4 +125,14 @@ def producer_options(settings: KafkaSettings) -> dict[str, Any]:
         "delivery.report.only.error": True,
         "queue.buffering.max.messages": PRODUCER_QUEUE_RECORDS,
         "queue.buffering.max.kbytes": max(PRODUCER_QUEUE_KIB, 2 * settings.max_message_bytes // 1024),
+    }
+
+
+def transaction_options(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    timeout_ms = int(settings.transaction_timeout_s * 1000)
+    message_timeout_ms = min(int(settings.delivery_timeout_s * 1000), int(RECORD_SHARE * timeout_ms))
+    return producer_options(settings) | {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": timeout_ms,
+        "message.timeout.ms": message_timeout_ms,
     }

@@ -1,11 +1,13 @@
 """RecordSink on confluent-kafka."""
 
-from typing import NoReturn
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.errors import DeliveryError
+from stream_ae.errors import DeliveryError, StreamAEError
 from stream_ae.kafka.confluent.options import producer_options
 from stream_ae.kafka.failures import too_large
 from stream_ae.records import OutgoingBatch
@@ -23,11 +25,11 @@ class ConfluentSink:
         self._clock = clock
         self._max_message_bytes = settings.max_message_bytes
         self._failure: str | None = None
-        self._producer = Producer(producer_options(settings) | {"on_delivery": self._on_delivery})
+        self._producer = Producer(self._options(settings) | {"on_delivery": self._on_delivery})
 
     def produce(self, batch: OutgoingBatch) -> None:
         producer = self._producer
-        producer.poll(0)
+        self._serve(producer.poll, 0)
         self._raise_failure()
         topic = batch.topic
         produce = producer.produce
@@ -51,14 +53,14 @@ class ConfluentSink:
                     self._wait_for_room()
                 except KafkaException as error:
                     self._refuse(error.args[0], topic, len(value or b""))
-        producer.poll(0)
+        self._serve(producer.poll, 0)
         self._raise_failure()
 
     def flush(self, timeout_s: float) -> None:
         deadline = Deadline.after(self._clock, timeout_s)
-        left = self._producer.flush(min(SLICE_S, timeout_s))
+        left = self._serve(self._producer.flush, min(SLICE_S, timeout_s))
         while left and self._failure is None and not deadline.passed():
-            left = self._producer.flush(min(SLICE_S, deadline.left_s()))
+            left = self._serve(self._producer.flush, min(SLICE_S, deadline.left_s()))
         self._raise_failure()
         if left:
             raise DeliveryError(
@@ -69,11 +71,26 @@ class ConfluentSink:
     def close(self) -> None:
         """Drop what is not acknowledged yet and close; `flush` first."""
         self._producer.purge()
-        self._producer.flush(SLICE_S)
+        with suppress(KafkaException):
+            self._producer.flush(SLICE_S)
+
+    def _options(self, settings: KafkaSettings) -> dict[str, Any]:
+        return producer_options(settings)
+
+    def _serve(self, wait: Callable[[float], int], timeout_s: float) -> int:
+        """`poll` or `flush`: the library raises from them, whoever calls, what it does not recover from."""
+        try:
+            return wait(timeout_s)
+        except KafkaException as error:
+            raise self._broken(error.args[0]) from error
+
+    def _broken(self, error: KafkaError) -> StreamAEError:
+        self._failure = f"the producer has stopped: {error.str()} ({error.name()}); nothing is committed"
+        return DeliveryError(self._failure)
 
     def _wait_for_room(self) -> None:
         """Ends: what fills the queue is delivered, or fails after delivery_timeout_s."""
-        self._producer.poll(SLICE_S)
+        self._serve(self._producer.poll, SLICE_S)
         self._raise_failure()
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:

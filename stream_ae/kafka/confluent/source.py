@@ -28,19 +28,20 @@ class ConfluentSource:
     """A member of a consumer group. The library calls back on the thread that polls or closes, and `on_revoked` can
     still commit. What librdkafka has prefetched is dropped by `pause` and fetched again after `resume`."""
 
-    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+    def __init__(self, settings: KafkaSettings, clock: Clock, instance_id: str | None = None) -> None:
         self._settings = settings
         self._clock = clock
         self._topic = ""
         self._assignment: Assignment | None = None
         self._starts: dict[Partition, int] = {}
+        self._origins: dict[Partition, int] = {}
         self._held: list[Message] = []
         self._failure: KafkaError | None = None
         self._brokers_down = False
         self._closed = False
         self._bounded = BoundedCalls(clock)
-        kip_848 = _kip_848(settings)
-        options = consumer_options(settings) | group_options(settings, kip_848=kip_848)
+        kip_848 = _kip_848(settings, instance_id)
+        options = consumer_options(settings) | group_options(settings, kip_848=kip_848, instance_id=instance_id)
         self._consumer = Consumer(options | {"error_cb": self._on_error})
         log.info("consumer group", group=settings.group_id, protocol="consumer" if kip_848 else "classic")
 
@@ -55,7 +56,11 @@ class ConfluentSource:
             self._rejoin(assignment)
         messages, self._held = self._held, []
         if not messages:
-            messages = self._consumed(max_records, timeout_s)
+            try:
+                messages = self._consumed(max_records, timeout_s)
+            except KafkaException as error:
+                # What the library does not recover from, such as another member with our static name.
+                raise translated(error.args[0], f"reading {self._topic}") from error
         good = messages
         if has_error(messages):
             self._note_errors(messages)
@@ -88,6 +93,25 @@ class ConfluentSource:
         for result in results:
             if result.error is not None:
                 raise translated(result.error, failed)
+
+    def membership(self) -> object:
+        return self._consumer.consumer_group_metadata()
+
+    def go_back(self) -> None:
+        assignment = self._subscribed()
+        ours = sorted(assignment.owned)
+        self._held = []
+        if not ours:
+            return
+        begins = self._begins(assignment.again(lambda: self._committed(ours)), ours)
+        try:
+            # Given back and taken again, not sought: a seek is refused while a partition's first offset is looked up.
+            self._consumer.incremental_unassign([TopicPartition(*partition) for partition in ours])
+            self._consumer.incremental_assign(begins)
+            # The library remembers a pause over that.
+            self._consumer.resume(begins)
+        except KafkaException as error:
+            raise translated(error.args[0], f"going back in {self._topic}") from error
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         self._consumer.pause(self._owned(partitions))
@@ -163,16 +187,39 @@ class ConfluentSource:
         assignment = self._subscribed()
         ours = [Partition(p.topic, p.partition) for p in partitions]
         starts = assignment.assign(ours, lambda: self._committed(ours))
-        default = OFFSET_END if self._settings.start == "latest" else NO_OFFSET
-        self._starts |= starts
-        consumer.incremental_assign([TopicPartition(*p, starts.get(p, default)) for p in ours])
+        consumer.incremental_assign(self._begins(starts, ours))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # The library unassigns them when this returns: until then it takes commits.
-        self._subscribed().revoke([Partition(p.topic, p.partition) for p in partitions])
+        self._subscribed().revoke(self._leaving(partitions))
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._subscribed().lose([Partition(p.topic, p.partition) for p in partitions])
+        self._subscribed().lose(self._leaving(partitions))
+
+    def _leaving(self, partitions: list[TopicPartition]) -> list[Partition]:
+        leaving = [Partition(p.topic, p.partition) for p in partitions]
+        for partition in leaving:
+            self._origins.pop(partition, None)
+        return leaving
+
+    def _begins(self, starts: Mapping[Partition, int], partitions: Sequence[Partition]) -> list[TopicPartition]:
+        """Where to read on; without a start a partition begins at its end or its beginning, as `kafka.start` says."""
+        if self._settings.start == "latest":
+            starts = {p: self._origin(p) for p in partitions if p not in starts} | dict(starts)
+        self._starts |= {partition: at for partition, at in starts.items() if at >= 0}
+        return [TopicPartition(*p, starts.get(p, NO_OFFSET)) for p in partitions]
+
+    def _origin(self, partition: Partition) -> int:
+        """The end as it was when we got the partition: going back to it must not pass over what came since."""
+        if partition not in self._origins:
+            try:
+                _, self._origins[partition] = self._consumer.get_watermark_offsets(
+                    TopicPartition(*partition), timeout=self._settings.connect_timeout_s
+                )
+            except KafkaException as error:
+                log.warning("the end is looked up later", partition=partition.number, reason=str(error.args[0]))
+                return OFFSET_END
+        return self._origins[partition]
 
     def _committed(self, partitions: Sequence[Partition]) -> dict[Partition, Position | None]:
         wanted = [TopicPartition(*partition) for partition in partitions]
@@ -235,9 +282,12 @@ class ConfluentSource:
         return self._assignment
 
 
-def _kip_848(settings: KafkaSettings) -> bool:
+def _kip_848(settings: KafkaSettings, instance_id: str | None) -> bool:
     if settings.group_protocol != "auto":
         return settings.group_protocol == "consumer"
+    if instance_id is not None:
+        # KIP-848 refuses a restarted member for good while its killed predecessor's session lasts; classic lets it in.
+        return False
     # Asking the brokers is this library's blind spot: it shows no API versions.
     from stream_ae.kafka.admin import has_consumer_protocol
 

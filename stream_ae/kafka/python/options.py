@@ -6,7 +6,7 @@ from typing import Any
 from kafka import errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from stream_ae.errors import ConfigError, StreamAEError, TransientError
+from stream_ae.errors import ConfigError, RestartError, StreamAEError, TransientError
 from stream_ae.settings import KafkaSettings
 
 WRONG = (
@@ -23,8 +23,10 @@ WRONG = (
 
 
 def translated(error: Exception, doing: str) -> StreamAEError:
-    """ConfigError for what waiting cannot mend, TransientError for the rest."""
+    """ConfigError for what waiting cannot mend, RestartError for a place that another has, else TransientError."""
     message = f"{doing}: {type(error).__name__} {error}".rstrip()
+    if isinstance(error, errors.FencedInstanceIdError):
+        return RestartError(f"{message}; another process has this one's place: start the worker again")
     if isinstance(error, WRONG):
         return ConfigError(f"{message}; check the topic, the group and the permissions of this user")
     return TransientError(f"{message}; try again")
@@ -70,10 +72,11 @@ def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
-def group_options(settings: KafkaSettings) -> dict[str, Any]:
+def group_options(settings: KafkaSettings, instance_id: str | None) -> dict[str, Any]:
     session_timeout_ms = int(settings.session_timeout_s * 1000)
     return {
         "group_id": settings.group_id,
+        "group_instance_id": instance_id,
         "partition_assignment_strategy": (CooperativeStickyAssignor,),
         "session_timeout_ms": session_timeout_ms,
         "heartbeat_interval_ms": max(min(session_timeout_ms // 3, 1000), 100),

@@ -28,7 +28,7 @@ class KafkaPythonSource:
     """A member of a consumer group, on the classic protocol with cooperative rebalancing. `Bridge` brings the
     listener to the polling thread, so `on_revoked` can still commit."""
 
-    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+    def __init__(self, settings: KafkaSettings, clock: Clock, instance_id: str | None = None) -> None:
         if settings.group_protocol == "consumer":
             raise ConfigError(
                 "kafka.group_protocol is consumer (KIP-848), which kafka-python does not speak: set it to auto or "
@@ -43,7 +43,7 @@ class KafkaPythonSource:
         self._away_since_s: float | None = None
         self._unknown_since_s: float | None = None
         try:
-            self._consumer = KafkaConsumer(**consumer_options(settings), **group_options(settings))
+            self._consumer = KafkaConsumer(**consumer_options(settings), **group_options(settings, instance_id))
         except KafkaTimeoutError as error:
             raise no_answer(settings, error) from error
         except (KafkaError, ValueError) as error:

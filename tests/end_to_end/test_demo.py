@@ -1,0 +1,34 @@
+"""The demo as a person runs it, on servers of its own, with fewer machines."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_demo_loses_nothing_finds_events_and_leaves_only_its_report(tmp_path: Path) -> None:
+    scratch, out, numbers = tmp_path / "scratch", tmp_path / "out", tmp_path / "r.json"
+    scratch.mkdir()
+    command = ["demo", "--machines", "2", "--report", str(numbers), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "stream_ae.cli", *command],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(numbers.read_text())
+    assert (report["lost"], report["doubled"]) == (0, 0)
+    assert report["records_in"] == report["cleaned"] + report["dead_letters"]
+    assert report["dead_letters"] > 0
+    assert 2 * report["events_found"] >= report["events_total"] > 0
+    assert report["reload_s"] > 0
+    assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text()
+    # Self-contained: the picture is inlined, nothing is fetched.
+    assert "data:image/png;base64," in page
+    assert 'src="http' not in page
+    assert list(scratch.iterdir()) == []
