@@ -1,0 +1,43 @@
+"""What the processes of a round run: the very commands that users run, in a fork of a process that has imported them.
+
+Without that, each start would spend five seconds of a core on imports, and a round is mostly starts.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+import stream_ae.kafka.confluent.sink
+import stream_ae.kafka.confluent.source  # noqa: F401  imported here so that forks have it
+from jobs import retrain
+from stream_ae.cli import main as command_line
+from stream_ae.worker import process
+from tests.chaos.fatal import Step, deadly
+
+PR_SET_PDEATHSIG = 1
+
+
+def run_worker(config: Path, log: Path, step: Step | None) -> None:
+    """`stream-ae worker`."""
+    _become_a_process(log)
+    sys.argv = ["stream-ae", "--config", str(config), "worker"]
+    with deadly(process, step):
+        command_line()
+
+
+def run_retrain(config: Path, log: Path, step: Step | None) -> None:
+    """`python -m jobs.retrain`."""
+    _become_a_process(log)
+    with deadly(retrain, step):
+        retrain.main(config)
+
+
+def _become_a_process(log: Path) -> None:
+    """Its own log, no life after its parent's, and none of a terminal's signals."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setsid()
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+        os.dup2(file.fileno(), sys.stdout.fileno())
