@@ -32,22 +32,31 @@ class Verdict:
     wrong: Sequence[str]
 
 
-def judged(
-    pipeline: PipelineOnServers, partitions: Mapping[int, KnownPartition], folder: Callable[[str], Path]
-) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Everything that the topics of a pipeline hold."""
+
+    raw: Written
+    cleaned: Written
+    flagged: Written
+    dead_letters: Written
+
+
+def topics_of(pipeline: PipelineOnServers) -> Topics:
+    names = pipeline.settings.topics
+    return Topics(*map(pipeline.read, (names.raw, names.cleaned, names.flagged, names.dead_letters)))
+
+
+def judged(topics: Topics, partitions: Mapping[int, KnownPartition], folder: Callable[[str], Path]) -> Verdict:
     """Compare all topics of a pipeline with its known input; `folder` says where a version lies."""
-    topics = pipeline.settings.topics
-    raw, cleaned, flagged, dead = (
-        pipeline.read(name) for name in (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters)
-    )
-    report = audit(raw.batches, cleaned.batches, dead.batches)
+    report = audit(topics.raw.batches, topics.cleaned.batches, topics.dead_letters.batches)
     comparison = _Comparison(partitions, folder)
-    wrong = [*_raw_differs(raw, partitions), *_foreign(report)]
-    wrong += comparison.of_cleaned(cleaned.batches)
-    wrong += comparison.of_dead_letters(dead.batches)
-    reported = Counter(_event(value) for value in flagged.values)
+    wrong = [*_raw_differs(topics.raw, partitions), *_foreign(report)]
+    wrong += comparison.of_cleaned(topics.cleaned.batches)
+    wrong += comparison.of_dead_letters(topics.dead_letters.batches)
+    reported = Counter(_event(value) for value in topics.flagged.values)
     told = {source for source, _, _ in reported}
-    wrong += [f"{source} is flagged, but {topics.flagged} knows nothing of it" for source in comparison.flagged - told]
+    wrong += [f"{source} is flagged, but not in the flagged topic" for source in sorted(comparison.flagged - told)]
     doubled_flags = sum(count - 1 for count in reported.values())
     return Verdict(report.raw, report.lost, report.doubled, doubled_flags, wrong[:MOST_SENTENCES])
 

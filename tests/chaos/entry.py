@@ -10,27 +10,29 @@ import sys
 from pathlib import Path
 
 import stream_ae.kafka.confluent.sink
-import stream_ae.kafka.confluent.source  # noqa: F401  imported here so that forks have it
+import stream_ae.kafka.confluent.source
+import stream_ae.worker.process  # noqa: F401  imported here so that forks have it
 from jobs import retrain
 from stream_ae.cli import main as command_line
-from stream_ae.worker import process
 from tests.chaos.fatal import Step, deadly
 
 PR_SET_PDEATHSIG = 1
+# Ports are opened by name in these.
+WORKER_MODULES = [module for name, module in sys.modules.items() if name.startswith("stream_ae.worker.")]
 
 
 def run_worker(config: Path, log: Path, step: Step | None) -> None:
     """`stream-ae worker`."""
     _become_a_process(log)
     sys.argv = ["stream-ae", "--config", str(config), "worker"]
-    with deadly(process, step):
+    with deadly(WORKER_MODULES, step):
         command_line()
 
 
 def run_retrain(config: Path, log: Path, step: Step | None) -> None:
     """`python -m jobs.retrain`."""
     _become_a_process(log)
-    with deadly(retrain, step):
+    with deadly([retrain], step):
         retrain.main(config)
 
 

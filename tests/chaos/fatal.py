@@ -5,9 +5,10 @@ It is put in by the entry point of a process that is made to die (`entry`); what
 
 import os
 import signal
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 from unittest.mock import patch
@@ -15,15 +16,22 @@ from unittest.mock import patch
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A moment: before or after the `nth` call of a port's method that has something to do.
+    """A moment: before or after the `nth` call of a port's method that has something to do."""
 
-    opener:  the name under which the process's module makes the port (`open_source`).
-    """
-
-    opener: str
+    port: Literal["source", "sink", "pipeline", "store", "signal"]
     method: str
     when: Literal["before", "after"]
     nth: int = 1
+
+
+OPENERS: Mapping[str, Sequence[str]] = {
+    "source": ("open_source", "open_transactional_source"),
+    "sink": ("open_sink", "open_transactional_sink"),
+    "pipeline": ("Pipeline",),
+    "store": ("MlflowStore",),
+    "signal": ("RedisSignal",),
+}
+"""The names under which the modules of a process make its ports."""
 
 
 class Fatal:
@@ -57,14 +65,15 @@ class Fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def deadly(module: ModuleType, step: Step | None) -> AbstractContextManager[object]:
-    """Within the block, what `module` opens dies at the step; without one nothing is changed."""
+def deadly(modules: Sequence[ModuleType], step: Step | None) -> AbstractContextManager[object]:
+    """Within the block, a port that the modules open dies at the step; without one nothing is changed."""
     stack = ExitStack()
     if step is not None:
-        opener = getattr(module, step.opener)
-
-        def opened(*given: object, **named: object) -> Fatal:
-            return Fatal(opener(*given, **named), step)
-
-        stack.enter_context(patch.object(module, step.opener, opened))
+        places = [(module, name) for module in modules for name in OPENERS[step.port] if hasattr(module, name)]
+        for module, name in places:
+            stack.enter_context(patch.object(module, name, partial(_opened, getattr(module, name), step)))
     return stack
+
+
+def _opened(opener: Callable[..., object], step: Step, *given: object, **named: object) -> Fatal:
+    return Fatal(opener(*given, **named), step)

@@ -6,6 +6,7 @@
 import resource
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import redis
 
@@ -151,15 +152,17 @@ def retrain_killed(stage: Stage) -> None:
     _retrain_dies(stage, None)
 
 
-def dies(step: Step) -> Fault:
-    """One of two workers is killed at the step and replaced."""
+def dies(step: Step, in_transactions: Step | None = None) -> Fault:
+    """One of two workers is killed at the step (with exactly_once: the other one, if it differs) and replaced."""
 
     def strike(stage: Stage) -> None:
         nth = stage.dice.randint(1, 10)
-        doomed = stage.fleet.start(Step(step.opener, step.method, step.when, nth))
+        exactly_once = stage.pipeline.settings.delivery != "at_least_once"
+        chosen = in_transactions if exactly_once and in_transactions is not None else step
+        doomed = stage.fleet.start(replace(chosen, nth=nth))
         calm = stage.fleet.members[0]
         stage.fleet.dismiss(calm)
-        eventually(lambda: doomed.process.exitcode is not None, f"{step.method} is called {nth} times", 90.0)
+        eventually(lambda: doomed.process.exitcode is not None, f"{chosen.method} is called {nth} times", 90.0)
         assert doomed.process.exitcode == -signal.SIGKILL, f"{doomed.name} exited with {doomed.process.exitcode}"
 
     return strike
@@ -205,13 +208,13 @@ FAULTS: Mapping[str, Fault] = {
     "worker added": worker_added,
     "worker removed": worker_removed,
     "rolling restart": rolling_restart,
-    "killed after poll": dies(Step("open_source", "poll", "after")),
-    "killed while the model answers": dies(Step("Pipeline", "take", "after")),
-    "killed before an output is produced": dies(Step("open_sink", "produce", "before")),
-    "killed after an output is produced": dies(Step("open_sink", "produce", "after")),
-    "killed before outputs are flushed": dies(Step("open_sink", "flush", "before")),
-    "killed between flush and commit": dies(Step("open_source", "commit", "before")),
-    "killed after commit": dies(Step("open_source", "commit", "after")),
+    "killed after poll": dies(Step("source", "poll", "after")),
+    "killed while the model answers": dies(Step("pipeline", "take", "after")),
+    "killed before an output is produced": dies(Step("sink", "produce", "before")),
+    "killed after an output is produced": dies(Step("sink", "produce", "after")),
+    "killed before outputs are flushed": dies(Step("sink", "flush", "before"), Step("sink", "send_offsets", "before")),
+    "killed between flush and commit": dies(Step("source", "commit", "before"), Step("sink", "commit", "before")),
+    "killed after commit": dies(Step("source", "commit", "after"), Step("sink", "commit", "after")),
     "broker killed and restarted": broker_killed,
     f"broker frozen for {FROZEN_BROKER_S:g} s": broker_frozen,
     "broker and a worker killed": broker_and_worker_killed,
@@ -223,8 +226,8 @@ FAULTS: Mapping[str, Fault] = {
     "a version published while a worker is killed": published_while_a_worker_is_killed,
     "no room for a published version": no_room_for_the_version,
     "retraining killed at a random moment": retrain_killed,
-    "retraining killed before it registers": retrain_dies(Step("MlflowStore", "register", "before")),
-    "retraining killed before it promotes": retrain_dies(Step("MlflowStore", "promote", "before")),
-    "retraining killed before it announces": retrain_dies(Step("RedisSignal", "announce", "before")),
-    "retraining killed after it announced": retrain_dies(Step("RedisSignal", "announce", "after")),
+    "retraining killed before it registers": retrain_dies(Step("store", "register", "before")),
+    "retraining killed before it promotes": retrain_dies(Step("store", "promote", "before")),
+    "retraining killed before it announces": retrain_dies(Step("signal", "announce", "before")),
+    "retraining killed after it announced": retrain_dies(Step("signal", "announce", "after")),
 }

@@ -10,7 +10,7 @@ from stream_ae.kafka.admin import TopicSpec, create_topics
 from stream_ae.localdev.stack import Stack
 from stream_ae.records import ModelVersion
 from stream_ae.settings import Settings
-from tests.chaos.compare import Verdict, judged
+from tests.chaos.compare import Verdict, judged, topics_of
 from tests.chaos.faults import FAULTS
 from tests.chaos.feed import Feed
 from tests.chaos.fleet import Fleet
@@ -71,7 +71,7 @@ def play(theatre: Theatre, plan: Plan) -> Played:
         stage = Stage(pipeline, theatre.stack, fleet, feed, theatre.versions, dice, folder)
         stage.publish(theatre.versions[0])
         recovery_s = _struck(stage, plan)
-    verdict = judged(pipeline, feed.partitions, _fetching(pipeline, folder))
+    verdict = judged(topics_of(pipeline), feed.partitions, _fetching(pipeline, folder))
     return Played(plan, verdict, recovery_s, tuple(fleet.restarts))
 
 

@@ -10,7 +10,7 @@ from stream_ae.errors import StreamAEError
 from stream_ae.kafka.admin import group_lag
 from stream_ae.kafka.driver import open_reader
 from stream_ae.localdev.stack import Stack
-from stream_ae.ports import Desired, Health
+from stream_ae.ports import Health
 from stream_ae.records import ModelVersion
 from stream_ae.registry.store import MlflowStore
 from tests.chaos.feed import Feed
@@ -39,11 +39,10 @@ class Stage:
         duration_s = shortest_s if longest_s is None else self.dice.uniform(shortest_s, longest_s)
         CLOCK.wait(threading.Event(), duration_s)
 
-    def publish(self, version: ModelVersion) -> Desired:
+    def publish(self, version: ModelVersion) -> None:
         """Promote and announce."""
         self.store.promote(version.version)
         self.pipeline.announce(version)
-        return self.pipeline.announced()[0]
 
     def await_running(self, count: int, version: ModelVersion | None = None) -> None:
         """Until so many workers answer records, all of them with this version if one is named."""
