@@ -22,6 +22,8 @@ WORKERS = 2
 # So many records of each partition are answered before the fault: windows are full, offsets committed.
 BEFORE = 60
 MODEL = "chaos"
+# Readers wait that long for what a dead worker left open, if nobody takes its place.
+TRANSACTION_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def _struck(stage: Stage, plan: Plan) -> float:
 
 
 def settings_of(stack: Stack, plan: Plan, unique: str) -> Settings:
+    transactions = {"transaction_timeout_s": TRANSACTION_TIMEOUT_S} if plan.delivery == "exactly_once" else {}
     return Settings.model_validate(
         {
             "pipeline": MODEL,
@@ -103,6 +106,7 @@ def settings_of(stack: Stack, plan: Plan, unique: str) -> Settings:
                 # The brokers' shortest session: the classic protocol's, as KIP-848 waits 45 s for a killed member.
                 "group_protocol": "classic",
                 "session_timeout_s": 6.0,
+                **transactions,
             },
             "topics": {name: f"{unique}-{name}" for name in ("raw", "cleaned", "flagged", "dead_letters")},
             "redis": {"url": stack.valkey.address},
