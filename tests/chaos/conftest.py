@@ -44,4 +44,7 @@ def report() -> Iterator[Callable[[Played], None]]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "round_number" in metafunc.fixturenames:
-        metafunc.parametrize("round_number", range(int(os.environ.get("CHAOS_ROUNDS", "20"))))
+        first, rounds = (
+            int(os.environ.get(name, usual)) for name, usual in (("CHAOS_FIRST", "0"), ("CHAOS_ROUNDS", "20"))
+        )
+        metafunc.parametrize("round_number", range(first, first + rounds))

@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+import typer
+
 import stream_ae.kafka.confluent.sink
 import stream_ae.kafka.confluent.source
 import stream_ae.worker.process  # noqa: F401  imported here so that forks have it
@@ -32,8 +34,9 @@ def run_worker(config: Path, log: Path, step: Step | None) -> None:
 def run_retrain(config: Path, log: Path, step: Step | None) -> None:
     """`python -m jobs.retrain`."""
     _become_a_process(log)
+    sys.argv = ["retrain", "--config", str(config)]
     with deadly([retrain], step):
-        retrain.main(config)
+        typer.run(retrain.main)
 
 
 def _become_a_process(log: Path) -> None:

@@ -41,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """How a round ended. recovery_s: from the fault's end until all that was sent before it was answered."""
+    """How a round ended. recovery_s: from the fault's end until all that was sent before it was answered, visibly."""
 
     plan: Plan
     verdict: Verdict
@@ -86,11 +86,13 @@ def _struck(stage: Stage, plan: Plan) -> float:
     FAULTS[plan.fault](stage)
     over_s, sent = CLOCK.monotonic_s(), stage.feed.sent()
     stage.await_committed(sent, f"what was sent until the fault ({plan.fault}) was over is answered")
+    stage.await_visible()
     recovery_s = CLOCK.monotonic_s() - over_s
     stage.feed.stop()
     stage.await_committed(stage.feed.sent(), "everything is answered")
     for member in list(stage.fleet.members):
         stage.fleet.dismiss(member)
+    stage.await_visible()
     return recovery_s
 
 

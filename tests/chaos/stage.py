@@ -73,6 +73,26 @@ class Stage:
             patient(lambda: all(self.committed()[number] >= mark for number, mark in marks.items())), what, 120.0
         )
 
+    def await_visible(self) -> None:
+        """Until readers of committed records see all that the output topics hold now.
+
+        What a dead worker's transaction left open hides everything behind it until somebody aborts it.
+        """
+        topics = self.pipeline.settings.topics
+        names = (topics.cleaned, topics.flagged, topics.dead_letters)
+        # Nobody has committed anything for this group, so all that there is is its lag, committed or not.
+        everyone = self.pipeline.settings.kafka.model_copy(update={"group_id": f"{topics.raw}-nobody"})
+        held = {name: sum(group_lag(everyone, name).values()) for name in names}
+
+        def seen() -> bool:
+            reader = open_reader(self.pipeline.settings.kafka)
+            try:
+                return all(sum(r.end - r.begin for r in reader.ranges(name)) >= held[name] for name in names)
+            finally:
+                reader.close()
+
+        eventually(patient(seen), "all outputs are visible to readers of committed records", 120.0)
+
 
 def patient(condition: Callable[[], bool]) -> Callable[[], bool]:
     """The condition, false while a server that it asks is away."""
