@@ -56,7 +56,7 @@ class KafkaSettings(Group):
     connect_timeout_s: Seconds = Field(5.0, description="no answer within this time at start = exit 2")
     delivery_timeout_s: Seconds = Field(30.0, description="an output not acknowledged by then is an error")
     transaction_timeout_s: Annotated[float, Field(ge=1, le=900)] = Field(
-        30.0, description="exactly_once: what a dead worker left open is aborted by then"
+        20.0, description="exactly_once: what a dead worker left open is aborted by then"
     )
     static_membership: bool = Field(
         False, description="the slot is the member's name in the group: a quick restart moves no partitions"

@@ -69,4 +69,4 @@ def _ends(settings: Settings, slot: str | None, instance_id: str | None, clock: 
     reading = open_transactional_source(kafka, clock, instance_id)
     # The same over restarts: what its predecessor left open is aborted at once, instead of holding readers up.
     sink = open_transactional_sink(kafka, f"stream-ae.{kafka.group_id}.{slot}", clock)
-    return reading, ExactlyOnce(reading, sink, kafka.transaction_timeout_s, clock)
+    return reading, ExactlyOnce(reading, sink, kafka.delivery_timeout_s, clock)

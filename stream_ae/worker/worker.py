@@ -210,7 +210,9 @@ class Worker:
         return starts
 
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
-        limit_s = REVOKE_SHARE * self._settings.kafka.max_poll_interval_s
+        kafka = self._settings.kafka
+        # An open transaction must not time out meanwhile.
+        limit_s = min(REVOKE_SHARE * kafka.max_poll_interval_s, kafka.transaction_timeout_s)
         deadline = Deadline.after(self._clock, limit_s)
         try:
             if not self._abandoned:

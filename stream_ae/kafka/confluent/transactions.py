@@ -31,7 +31,7 @@ class ConfluentTransactionalSink(ConfluentSink):
         self._transactional_id = transactional_id
         self._in_transaction = False
         super().__init__(settings, clock)
-        self._repeated(self._producer.init_transactions, "opening", settings.transaction_timeout_s, RestartError)
+        self._repeated(self._producer.init_transactions, "opening", settings.delivery_timeout_s, RestartError)
 
     def begin(self) -> None:
         try:
