@@ -53,7 +53,8 @@ class Outbox:
         """
         self._decider.reserve(capacity)
         flags = flagged(inference.score, model.threshold)
-        flags[list(failed)] = False
+        unanswered = np.zeros(len(tokens), np.bool_)
+        unanswered[list(failed)] = True
         shares = list(self._by_chunk(tokens))
         # Samples of a partition that was revoked meanwhile may be gone: then nobody waits for their answers.
         slots, fresh = np.zeros(len(tokens), np.int64), np.ones(len(tokens), np.bool_)
@@ -62,7 +63,7 @@ class Outbox:
             samples = tokens[picked] - chunk.first_token
             slots[picked], fresh[picked], met[picked] = chunk.slots[samples], chunk.fresh[samples], True
         state = np.zeros(len(tokens), np.int8)
-        state[met] = self._decider.states(slots[met], fresh[met], flags[met])
+        state[met] = self._decider.states_without(unanswered[met], slots[met], fresh[met], flags[met])
         for chunk, picked in shares:
             samples = tokens[picked] - chunk.first_token
             chunk.fill(samples, inference, picked, state, model)

@@ -32,8 +32,11 @@ class SecondLook:
             while not clock.wait(stop, every_s):
                 self.look()
         finally:
-            if self._reader is not None:
-                self._reader.close()
+            self.close()
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
 
     def look(self) -> None:
         """Note whether fetching owes records: none have come since the last look, and there are some."""

@@ -172,6 +172,15 @@ def test_a_window_that_the_model_fails_on_costs_its_record_alone() -> None:
     assert [source_of(headers) for headers in outputs.dead_letters.headers] == [("raw", 0, 1)]
 
 
+def test_an_event_goes_on_over_a_record_that_the_model_fails_on() -> None:
+    one = bench()
+    one.feed([reading(0), reading(1, 9.0), reading(2, 9.0), reading(3, 1.0)])
+    work = one.pipeline.take(0.0, device_idle=True)
+    assert work is not None
+    outputs = one.pipeline.complete(work, MeanModel().infer(work.windows), failed={2: "the network raised ValueError"})
+    assert [orjson.loads(value or b"")["state"] for value in outputs.flagged.values] == ["open", "ongoing"]
+
+
 # -- look-ahead --------------------------------------------------------------------------------------------------------
 
 
