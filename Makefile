@@ -58,7 +58,7 @@ floors: $(READY) ## import-linter: who may import whom
 
 .PHONY: tests
 tests: $(READY) ## pytest alone (PYTEST_ARGS=...)
-	$(BIN)/python -m pytest -m "not containers and not bench" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not containers and not bench and not chaos" $(PYTEST_ARGS)
 
 .PHONY: test-containers
 test-containers: $(READY) ## The server tests on Kafka and Redis from testcontainers (needs a Docker engine)
@@ -67,6 +67,11 @@ test-containers: $(READY) ## The server tests on Kafka and Redis from testcontai
 .PHONY: bench
 bench: $(READY) ## Measurements, as ratios to the raw echo loop
 	$(BIN)/python -m pytest -m bench -s -q tests/benchmarks $(PYTEST_ARGS)
+
+.PHONY: chaos
+chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each, and write docs/RELIABILITY.md
+	rm -f var/chaos/results.jsonl
+	$(BIN)/python -m pytest -m chaos -q tests/chaos $(PYTEST_ARGS)
 
 # One resolution: the images' locks are cut out of requirements.lock, so they run what the tests ran.
 LOCK := $(BIN)/uv pip compile --quiet --no-emit-index-url --universal --generate-hashes

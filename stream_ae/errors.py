@@ -50,7 +50,7 @@ class TransactionError(DeliveryError):
 
 
 class RestartError(StreamAEError):
-    """Another process has this one's place, or Kafka will not go on with it; a fresh process can take over."""
+    """Another process has this one's place, or Kafka or the device fails it for good; a fresh process can take over."""
 
 
 class ModelError(StreamAEError):
@@ -62,7 +62,7 @@ class DigestError(ModelError):
 
 
 class TooManyDeadLetters(StreamAEError):  # noqa: N818  named for what happened, like StopIteration
-    """More records in a row could not be used than is allowed; nothing of their last batch was emitted or committed."""
+    """More records could not be used than is allowed; nothing of their last batch was emitted or committed."""
 
 
 class InvariantError(StreamAEError):

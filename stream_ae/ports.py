@@ -195,6 +195,7 @@ class Health(StrEnum):
     RUNNING = "running"
     DEGRADED = "degraded"
     DRAINING = "draining"
+    STALLED = "stalled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,10 @@ class BatchSettings(Group):
 
 class DeadLetterSettings(Group):
     max_in_a_row: Positive = Field(1000, description="more broken records than this without a good one stop the worker")
+    max_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="more than this share of the newest records broken stops the worker; 1 = never"
+    )
+    share_over: Positive = Field(10_000, description="how many of the newest records max_share is about")
 
 
 class WorkerSettings(Group):
@@ -135,6 +139,18 @@ class WorkerSettings(Group):
     reconcile_interval_s: Seconds = Field(5.0, description="desired version looked up this often, nudged or not")
     heartbeat_s: Seconds = Field(2.0, description="status written to Redis this often; it expires after 3 of them")
     drain_timeout_s: Seconds = Field(30.0, description="SIGTERM: finish what is in flight within this time")
+    stall_after_s: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="a stage without progress for this long makes the worker stalled and not ready"
+    )
+    stall_exit_s: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="after this the process exits with 75, for its supervisor to start it again"
+    )
+
+    @model_validator(mode="after")
+    def _said_before_the_end(self) -> "WorkerSettings":
+        if self.stall_exit_s < self.stall_after_s:
+            raise ValueError(f"stall_exit_s {self.stall_exit_s} must not be below stall_after_s {self.stall_after_s}")
+        return self
 
 
 class TrainingSettings(Group):

@@ -40,6 +40,7 @@ class WorkerMetrics:
         )
         self.lag_records = Gauge("stream_ae_lag_records", "Records not yet read, all assigned partitions", registry=r)
         self.streams = Gauge("stream_ae_streams", "Streams with a window in memory", registry=r)
+        self.stalled = Gauge("stream_ae_stalled", "1 while a stage makes no progress though it should", registry=r)
         self.degraded = Gauge("stream_ae_degraded", "1 while a server is away or a version was refused", registry=r)
 
 

@@ -47,7 +47,7 @@ def test_every_setting_in_the_readme_is_one_and_has_the_default_that_it_says() -
         paths = re.findall(r"`([a-z_.]+)`", cell)
         group = paths[0].rpartition(".")[0]
         for path in paths:
-            full = path if "." in path else f"{group}.{path}"
+            full = path if path in values else f"{group}.{path}"
             assert full in values, full
         if len(paths) == 1 and "`" not in defaults:
             assert float(values[paths[0]]) == float(defaults), paths[0]

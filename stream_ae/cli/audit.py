@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stream_ae.ports import OffsetRange, RecordReader
     from stream_ae.settings import Settings
 
+SETTLE_S = 3.0
 LOOK_EVERY_S = 0.5
 
 
@@ -62,24 +63,27 @@ def audit(
 
 
 def run_audit(reader: "RecordReader", effective: "Settings", clock: "Clock", wait_s: float) -> Audited:
-    """Audit what the raw topic holds now, once the group has committed it or `wait_s` has passed."""
+    """Audit what the raw topic holds now, once the group has committed it or `wait_s` has passed.
+
+    With exactly_once, what seems lost then has as long again to be seen.
+    """
     from stream_ae.clock import Deadline
     from stream_ae.flow.audit import audit as compare
 
-    topics, deadline, never = effective.topics, Deadline.after(clock, wait_s), threading.Event()
+    topics, never = effective.topics, threading.Event()
     raw = reader.ranges(topics.raw)
     judged = _committed_part(reader, effective, raw, clock, wait_s)
-    while True:
-        report = compare(
-            reader.read(judged),
-            reader.read(reader.ranges(topics.cleaned)),
-            reader.read(reader.ranges(topics.dead_letters)),
-        )
-        # Behind a transaction that a killed worker left open, committed outputs are not seen before it has timed out.
-        hidden = bool(report.lost) and effective.delivery == "exactly_once"
-        if not hidden or deadline.passed():
-            break
-        clock.wait(never, min(LOOK_EVERY_S, deadline.left_s()))
+
+    def compared() -> "AuditReport":
+        outputs = (reader.read(reader.ranges(topic)) for topic in (topics.cleaned, topics.dead_letters))
+        return compare(reader.read(judged), *outputs)
+
+    report, deadline = compared(), Deadline.after(clock, max(wait_s, SETTLE_S))
+    # A committed transaction shows partition by partition: an offset may be seen a moment before its output. And behind
+    # what a killed worker left open, nothing is seen before it has timed out.
+    while report.lost and effective.delivery == "exactly_once" and not deadline.passed():
+        clock.wait(never, min(SETTLE_S, deadline.left_s()))
+        report = compared()
     return Audited(report, sum(each.end for each in raw) - sum(each.end for each in judged))
 
 

@@ -19,8 +19,8 @@ def worker(context: typer.Context) -> None:
     Start as many as there are partitions; Kafka shares the work among them. Models are replaced while running.
     /healthz, /readyz and /metrics answer at worker.http_host:http_port.
 
-    Exit codes: 0 drained, 1 failed, 2 configuration, 75 another process has this worker's place or Kafka will not go
-    on with it: start it again.
+    Exit codes: 0 drained, 1 failed, 2 configuration, 75 another process has this worker's place, Kafka or the device
+    will not go on with it, or it made no progress for worker.stall_exit_s: start it again.
     """
     # A wrong setting is said at once; what is imported here takes seconds.
     effective = settings(context)

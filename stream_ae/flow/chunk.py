@@ -45,6 +45,7 @@ class Chunk:
     unanswered:    (rows,) samples of each record that the model has not answered yet.
     models:        the one that it was taken for, then any later ones that answered some of it.
     refused:       records that the model failed on, beside those that `decoded` rejects.
+    size_bytes:    keys and values of the records.
     """
 
     records: RecordBatch
@@ -58,6 +59,7 @@ class Chunk:
     answers: Answered | None = None
     refused: list[Rejection] = field(default_factory=list)
     partitions: frozenset[int] = frozenset()
+    size_bytes: int = 0
 
     def __post_init__(self) -> None:
         self._count_partitions()

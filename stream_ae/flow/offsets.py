@@ -87,9 +87,14 @@ class Progress:
         """Where to begin reading, if elsewhere than at the committed offset."""
         return self.read_to if self.read_to < self.live_from else None
 
+    @property
+    def begun(self) -> bool:
+        """There was a committed position, or a record has come."""
+        return bool(self._rewinds)
+
     def begin(self, offset: int) -> None:
         """The first record that came: before it there is nothing to rebuild."""
-        if not self._rewinds:
+        if not self.begun:
             self.note(offset, Rewind(offset))
 
     def note(self, end: int, rewind: Rewind) -> None:

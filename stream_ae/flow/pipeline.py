@@ -17,6 +17,7 @@ from stream_ae.flow.admission import Rules
 from stream_ae.flow.batch import Batcher, Closed
 from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.columns import Decoded, select_decoded, select_records
+from stream_ae.flow.dead_letter_limits import DeadLetterLimits
 from stream_ae.flow.decode import Decoder
 from stream_ae.flow.emission import Emission, Outputs
 from stream_ae.flow.memory import Memory, joined
@@ -143,6 +144,7 @@ class Pipeline:
         ready, chunk = [], None
         if part is not None:
             chunk, complete = serving.memory.take_in(part.batch.records, part.decoded, self._partitions, now_s)
+            chunk.size_bytes = part.batch.size_bytes
             ready += [complete, serving.memory.sweep(self._partitions)]
         ready.append(serving.memory.flush(serving.memory.idle(now_s, self._settings.batch.idle_flush_s)))
         windows = joined(ready)
@@ -182,6 +184,15 @@ class Pipeline:
             if progress.answered > progress.committed
         }
 
+    def reached(self) -> dict[Partition, int]:
+        """The next offset to take up of each partition; without those where that is for the brokers to say."""
+        topic, anywhere = self._settings.topics.raw, self._settings.kafka.start == "latest"
+        return {
+            Partition(topic, number): progress.read_to
+            for number, progress in self._partitions.items()
+            if progress.begun or not anywhere
+        }
+
     def committed(self, positions: Mapping[Partition, Position]) -> None:
         """The group has taken these."""
         for partition, position in positions.items():
@@ -206,6 +217,11 @@ class Pipeline:
         return self._serving.outbox.records if self._serving is not None else 0
 
     @property
+    def held(self) -> tuple[int, int]:
+        """Records and bytes that look-ahead keeps in memory: those that wait, and what came in one batch with them."""
+        return self._serving.outbox.held if self._serving is not None else (0, 0)
+
+    @property
     def in_flight(self) -> int:
         """Works taken and not yet completed."""
         return len(self._in_flight)
@@ -221,7 +237,7 @@ class Pipeline:
         refuse_equal = settings.decode.duplicate_timestamp == "dead_letter"
         rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
         emission = Emission(settings.topics, model.channels, self._software)
-        outbox = Outbox(emission, settings.dead_letters.max_in_a_row)
+        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters))
         return _Serving(model, Decoder(model.channels, settings.decode), Memory(model, rules), outbox)
 
     def _ready(self) -> _Serving:

@@ -34,6 +34,8 @@ def connect(settings: MlflowSettings) -> MlflowClient:
     # One: a kept-alive connection that the server has just closed is no outage.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # It would warn of the first try; our errors tell of the last.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
 
 

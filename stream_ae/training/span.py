@@ -69,8 +69,8 @@ def collect(
     """
     if not span.records:
         raise ConfigError(
-            f"topic {settings.topics.raw} has no record of the last {settings.retrain.span_s:g} s: send some, or change "
-            "retrain.span_s"
+            f"topic {settings.topics.raw} has no record of the last {settings.retrain.span_s:g} s: send some, or "
+            "change retrain.span_s"
         )
     if channels is None:
         channels = _channels(reader, settings, span)

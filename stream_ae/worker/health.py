@@ -23,8 +23,8 @@ class _Quiet(WSGIRequestHandler):
 class HealthServer:
     """Answers probes from its own threads.
 
-    /healthz is 200 while `alive()` holds; /readyz is 200 while the worker has a model and is not draining. A degraded
-    worker (a server away, a version refused) is ready: it goes on answering records.
+    /healthz is 200 unless the worker is stalled; /readyz is 200 while it has a model and is neither stalled nor
+    draining. A degraded worker (a server away, a version refused) is ready: it goes on answering records.
     """
 
     def __init__(
@@ -33,11 +33,9 @@ class HealthServer:
         port: int,
         registry: CollectorRegistry,
         status: Callable[[], WorkerStatus],
-        alive: Callable[[], bool],
     ) -> None:
         self._metrics = make_wsgi_app(registry)
         self._status = status
-        self._alive = alive
         try:
             self._server = make_server(host, port, self._answer, ThreadingWSGIServer, _Quiet)
         except OSError as error:
@@ -65,17 +63,22 @@ class HealthServer:
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
             case "/healthz":
-                return _plain(start_response, self._alive(), "alive" if self._alive() else "the worker loop is dead")
+                status = self._status()
+                alive = status.health is not Health.STALLED
+                return _plain(start_response, alive, "alive" if alive else _told(status))
             case "/readyz":
                 status = self._status()
-                ready = status.health in (Health.RUNNING, Health.DEGRADED)
-                return _plain(start_response, ready, "\n".join((status.health.value, *status.problems)))
+                return _plain(start_response, status.health in (Health.RUNNING, Health.DEGRADED), _told(status))
             case "/metrics":
                 answer: Iterable[bytes] = self._metrics(environ, start_response)
                 return answer
             case _:
                 start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
                 return [b"/healthz /readyz /metrics\n"]
+
+
+def _told(status: WorkerStatus) -> str:
+    return "\n".join((status.health.value, *status.problems))
 
 
 def _plain(start_response: StartResponse, good: bool, text: str) -> list[bytes]:

@@ -12,29 +12,33 @@ from stream_ae.clock import Clock, SystemClock
 from stream_ae.errors import ConfigError, TransientError
 from stream_ae.flow.pipeline import Pipeline
 from stream_ae.kafka.admin import check_topics
-from stream_ae.kafka.driver import check_transactions
+from stream_ae.kafka.driver import check_transactions, open_reader
 from stream_ae.models.serialization import load
 from stream_ae.registry.cache import VersionCache
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
-from stream_ae.settings import Settings
+from stream_ae.settings import Settings, WorkerSettings
 from stream_ae.telemetry import Log, WorkerMetrics
 from stream_ae.worker.connection import connected
 from stream_ae.worker.device import chosen_device
 from stream_ae.worker.health import HealthServer
 from stream_ae.worker.reload import ModelWorld, Reloader
+from stream_ae.worker.second_look import SecondLook
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
 from stream_ae.worker.stopping import stop_on_signals
+from stream_ae.worker.watchdog import Watch, Watchdog, end_process
 from stream_ae.worker.worker import Flow, Worker
 
 log = Log("worker.process")
 
 HEARTBEATS_TO_EXPIRE = 3
+# How often the brokers are asked for records that do not come, within `stall_after_s`.
+SECOND_LOOKS_UNTIL_STALLED = 4
 # A worker that has left is not to be waited for.
 GONE_AFTER_S = 1.0
-# One question to Redis or MLflow before the start: a wrong address is to be said within 10 s, Kafka's 5 s included.
-START_TIMEOUT_S = 4.0
+# One call to Redis or MLflow, which is tried twice, before the start: a wrong address is to be said within 10 s.
+START_TIMEOUT_S = 3.0
 
 
 def run_worker(settings: Settings) -> int:
@@ -42,7 +46,8 @@ def run_worker(settings: Settings) -> int:
 
     Raises ConfigError before anything is consumed when an address, a topic or a permission is wrong, DeliveryError
     when the brokers did not take an output and RestartError when another process has this one's place (nothing of it
-    is committed: a supervisor starts the worker again).
+    is committed: a supervisor starts the worker again). A worker that gets nowhere for `worker.stall_exit_s` ends the
+    process with 75, from its watchdog's thread.
     """
     clock = SystemClock()
     name = settings.worker.name or f"{socket.gethostname()}-{os.getpid()}"
@@ -70,28 +75,24 @@ def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, w
     slot = ModelSlot()
     reloader = Reloader(world, slot, board, metrics, clock, settings.batch.max_records)
     worker = Worker(flow, slot, board, metrics, settings, clock)
-    limit_s = 2 * settings.kafka.delivery_timeout_s
-    health = HealthServer(
-        settings.worker.http_host,
-        settings.worker.http_port,
-        metrics.registry,
-        board.snapshot,
-        alive=lambda: clock.monotonic_s() - worker.last_turn_s < limit_s,
-    )
+    health = HealthServer(settings.worker.http_host, settings.worker.http_port, metrics.registry, board.snapshot)
     board.address = health.address
     log.info("worker started", worker=name, health=health.address, device=settings.worker.device)
     threads_stop = threading.Event()
     reloading = _thread("reload", partial(reloader.run, threads_stop, settings.worker.reconcile_interval_s))
     beating = _thread("heartbeat", partial(_beat, world, board, metrics, clock, settings, threads_stop))
-    with health:
+    looking = _thread("second look", partial(_look_twice, worker, settings, clock, threads_stop))
+    with _watched(worker, board, metrics, clock, settings.worker), health:
         reloading.start()
         beating.start()
+        looking.start()
         try:
             worker.run(stop)
         finally:
             threads_stop.set()
             reloading.join()
             beating.join()
+            looking.join()
 
 
 def _check_topics(settings: Settings) -> None:
@@ -163,6 +164,18 @@ def _beat(
         if leaving:
             return
         leaving = clock.wait(stop, settings.worker.heartbeat_s)
+
+
+def _look_twice(worker: Worker, settings: Settings, clock: Clock, stop: threading.Event) -> None:
+    second = SecondLook(worker.progress, settings.topics.raw, partial(open_reader, settings.kafka, clock))
+    second.run(clock, stop, settings.worker.stall_after_s / SECOND_LOOKS_UNTIL_STALLED)
+
+
+def _watched(
+    worker: Worker, board: StatusBoard, metrics: WorkerMetrics, clock: Clock, settings: WorkerSettings
+) -> Watch:
+    watchdog = Watchdog(worker.progress, clock, settings.stall_after_s)
+    return Watch(watchdog, board, metrics, clock, settings.stall_exit_s, end_process)
 
 
 def _thread(name: str, target: Callable[[], None]) -> threading.Thread:

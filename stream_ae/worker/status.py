@@ -27,6 +27,7 @@ class _State:
     lag: Mapping[Partition, int] = field(default_factory=dict)
     partitions: tuple[str, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
+    stalled: str | None = None
     draining: bool = False
 
 
@@ -74,6 +75,11 @@ class StatusBoard:
                 self._state.problems[source] = sentence
             return (before is None) != (sentence is None)
 
+    def stalled(self, sentence: str | None) -> None:
+        """Set or clear (None) what gets nowhere."""
+        with self._lock:
+            self._state.stalled = sentence
+
     def draining(self) -> None:
         with self._lock:
             self._state.draining = True
@@ -95,11 +101,13 @@ class StatusBoard:
                 lag=sum(state.lag.values()),
                 partitions=state.partitions,
                 address=self.address,
-                problems=tuple(state.problems.values()),
+                problems=(*([state.stalled] if state.stalled else []), *state.problems.values()),
             )
 
 
 def _health(state: _State) -> Health:
+    if state.stalled:
+        return Health.STALLED
     if state.draining:
         return Health.DRAINING
     if state.model is None:

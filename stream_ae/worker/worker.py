@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 from stream_ae.clock import Clock, Deadline
 from stream_ae.errors import DeliveryError, InvariantError, StreamAEError, TransactionError, TransientError
@@ -13,9 +14,11 @@ from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.kafka.delivery import Delivery
 from stream_ae.ports import RecordSource
-from stream_ae.records import Inference, Partition, Position
+from stream_ae.records import Partition, Position
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log, WorkerMetrics
+from stream_ae.worker.inference import Answer, Inferrer
+from stream_ae.worker.progress import Progress, Stage
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard, Totals
 
@@ -23,6 +26,8 @@ log = Log("worker")
 
 # One batch on the device, the next one ready behind it.
 MAX_IN_FLIGHT = 2
+# So many batches may be held for look-ahead: a stream that falls silent holds its partition for `idle_flush_s`.
+MAX_HELD = 32
 # How long a poll may wait: briefly while the device works (its answer is waiting too), else until the next chore.
 POLL_BUSY_S = 0.001
 POLL_IDLE_S = 0.1
@@ -47,7 +52,7 @@ class Flow:
 @dataclass(frozen=True, slots=True)
 class _InFlight:
     work: Work
-    answer: "Future[Inference] | None"
+    answer: "Future[Answer] | None"
 
     def done(self) -> bool:
         return self.answer is None or self.answer.done()
@@ -77,7 +82,8 @@ class Worker:
         self._last_poll_s = clock.monotonic_s()
         self._next_commit_s = clock.monotonic_s()
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self.last_turn_s = clock.monotonic_s()
+        self.progress = Progress(clock)
+        self._inferrer = Inferrer(partial(self.progress.within, Stage.MODEL))
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set: wait for a model, then answer records; at the end drain, commit, leave the group.
@@ -100,7 +106,7 @@ class Worker:
 
     def turn(self) -> None:
         """One turn of the loop; never waits longer than a second, but for a sink that is slower than the source."""
-        self.last_turn_s = self._clock.monotonic_s()
+        self.progress.turned()
         self._pipeline.use(self._model())
         try:
             if self._must_start_over:
@@ -120,7 +126,7 @@ class Worker:
 
     def _serve(self, stop: threading.Event) -> None:
         while not stop.is_set() and self._slot.model is None:
-            self.last_turn_s = self._clock.monotonic_s()
+            self.progress.turned()
             self._clock.wait(stop, POLL_IDLE_S)
         if self._slot.model is None:
             return
@@ -143,18 +149,24 @@ class Worker:
     def _fetch(self) -> None:
         if self._buffer_is_full():
             self.wait_for_device(POLL_IDLE_S)
-            if self._clock.monotonic_s() - self._last_poll_s < POLL_AT_LEAST_EVERY_S:
+            if self._in_flight and self._clock.monotonic_s() - self._last_poll_s < POLL_AT_LEAST_EVERY_S:
                 return
             self._pause()
         elif self._paused and self._pipeline.buffered_records < self._settings.batch.max_records:
             self._resume()
-        timeout_s = POLL_BUSY_S if self._in_flight else POLL_IDLE_S
+        # Paused, nothing comes; with nothing in flight either, the wait is what keeps the loop from spinning.
+        busy_s = 0.0 if self._paused else POLL_BUSY_S
+        timeout_s = busy_s if self._in_flight else POLL_IDLE_S
         try:
-            records = self._source.poll(self._settings.batch.max_records, 0.0 if self._paused else timeout_s)
+            with self.progress.within(Stage.FETCH):
+                records = self._source.poll(self._settings.batch.max_records, timeout_s)
         except DeliveryError:
             # Of a partition that was revoked or lost meanwhile.
             raise
         except TransientError as error:
+            # Brokers known to be away are a problem, not a stall: another start would not bring them back.
+            self.progress.done(Stage.FETCH)
+            self.progress.done(Stage.COMMIT)
             if self._board.problem("kafka", f"Kafka is away: {error}"):
                 log.warning("degraded", server="kafka", reason=str(error))
             self._clock.wait(threading.Event(), RETRY_S)
@@ -162,6 +174,7 @@ class Worker:
         self._last_poll_s = self._clock.monotonic_s()
         self._board.problem("kafka", None)
         if len(records):
+            self.progress.done(Stage.FETCH)
             self._pipeline.feed(records, self._clock.monotonic_s())
 
     def _submit(self) -> None:
@@ -182,6 +195,7 @@ class Worker:
             return
         self._next_commit_s = now_s + self._settings.commit_interval_s
         self._commit()
+        self.progress.reached = self._pipeline.reached()
         lag = self._source.lag()
         self._board.positioned({p: lag.get(p, 0) for p in self._assigned})
         self._metrics.lag_records.set(sum(lag.values()))
@@ -246,19 +260,26 @@ class Worker:
             raise InvariantError("the loop turns without a model")
         return self._slot.model
 
-    def _infer(self, work: Work) -> Inference:
+    def _infer(self, work: Work) -> Answer:
         with self._metrics.model_s.time():
-            return work.model.infer(work.windows)
+            return self._inferrer.answer(work.model, work.windows)
 
     def _finish(self, flight: _InFlight) -> None:
-        inference = flight.answer.result() if flight.answer is not None else None
-        outputs = self._pipeline.complete(flight.work, inference)
+        outputs = self._completed(flight)
         for batch in (outputs.cleaned, outputs.flagged, outputs.dead_letters):
             if len(batch):
-                self._delivery.produce(batch)
-        if len(flight.work.windows):
-            self._slot.recent_windows = flight.work.windows
+                with self.progress.within(Stage.SINK):
+                    self._delivery.produce(batch)
         self._count(flight.work, outputs)
+
+    def _completed(self, flight: _InFlight) -> Outputs:
+        if flight.answer is None:
+            return self._pipeline.complete(flight.work, None)
+        answer = flight.answer.result()
+        if answer.smooth:
+            # On windows that hold poison every candidate would be refused.
+            self._slot.recent_windows = flight.work.windows
+        return self._pipeline.complete(flight.work, answer.inference, answer.failed)
 
     def _count(self, work: Work, outputs: Outputs) -> None:
         before, dead = self._totals, sum(outputs.rejected.values())
@@ -280,15 +301,20 @@ class Worker:
     def _commit(self, timeout_s: float = math.inf) -> None:
         positions = self._pipeline.positions()
         if not positions:
+            if not self._must_start_over:
+                self.progress.done(Stage.COMMIT)
             return
+        self.progress.owed(Stage.COMMIT)
         try:
-            self._delivery.commit(positions, timeout_s)
+            with self.progress.within(Stage.COMMIT):
+                self._delivery.commit(positions, timeout_s)
         except DeliveryError:
             raise
         except TransientError as error:
             # The outputs are acknowledged, only the group did not take the offsets: work done twice, nothing lost.
             log.warning("commit put off", reason=str(error))
             return
+        self.progress.done(Stage.COMMIT)
         self._pipeline.committed(positions)
         self._metrics.commits.inc()
         self._aborts_in_a_row = 0
@@ -319,9 +345,12 @@ class Worker:
 
     def _buffer_is_full(self) -> bool:
         limits = self._settings.batch
+        held_records, held_bytes = self._pipeline.held
         return (
             self._pipeline.buffered_records >= MAX_IN_FLIGHT * limits.max_records
             or self._pipeline.buffered_bytes >= MAX_IN_FLIGHT * limits.max_bytes
+            or held_records >= MAX_HELD * limits.max_records
+            or held_bytes >= MAX_HELD * limits.max_bytes
         )
 
     def _pause(self) -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from stream_ae.cli.app import app
 from stream_ae.errors import ConfigError
+from stream_ae.kafka.admin import TopicSpec, create_topics, partition_count
 from stream_ae.kafka.driver import open_sink, open_source
 from stream_ae.records import OutgoingBatch, Partition, Position
 from stream_ae.settings import KafkaSettings
@@ -90,6 +91,13 @@ def test_topics_are_created_once(run: Run, pipeline: dict[str, str]) -> None:
     again = run("topics", "create")
     assert again.exit_code == 0
     assert again.stdout.count("exists") == 4
+
+
+def test_topics_get_as_many_partitions_as_a_raw_topic_that_is_there(run: Run, pipeline: dict[str, str]) -> None:
+    kafka = KafkaSettings(bootstrap_servers=pipeline["STREAM_AE_KAFKA__BOOTSTRAP_SERVERS"])
+    create_topics(kafka, [TopicSpec(pipeline["STREAM_AE_TOPICS__RAW"], 5)])
+    run("topics", "create", "--partitions", "2")
+    assert partition_count(kafka, pipeline["STREAM_AE_TOPICS__CLEANED"]) == 5
 
 
 def test_what_is_replayed_from_a_file_is_seen_by_tail(run: Run, tmp_path: Path) -> None:

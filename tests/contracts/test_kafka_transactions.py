@@ -1,10 +1,11 @@
 """The contract of TransactionalSink and TransactionalSource, and of the delivery that is made of both."""
 
+import threading
 from collections.abc import Sequence
 
 import pytest
 
-from stream_ae.clock import SystemClock
+from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import DeliveryError, RestartError, TransactionError
 from stream_ae.kafka.delivery import ExactlyOnce
 from stream_ae.ports import TransactionalSink, TransactionalSource
@@ -25,6 +26,15 @@ class Reading:
 def committed_values(world: World, topic: str) -> list[bytes | None]:
     reader = world.reader()
     return [value for batch in reader.read(reader.ranges(topic)) for value in batch.values]
+
+
+def assert_committed(world: World, topic: str, values: list[bytes | None]) -> None:
+    """A commit is answered before its markers are in every partition: readers see it a moment later."""
+    clock, never = SystemClock(), threading.Event()
+    deadline = Deadline.after(clock, PATIENCE_S)
+    while len(committed_values(world, topic)) < len(values) and not deadline.passed():
+        clock.wait(never, 0.05)
+    assert committed_values(world, topic) == values
 
 
 def committed_by(world: World, topic: str, group: str) -> Position | None:
@@ -51,7 +61,7 @@ def test_outputs_and_offsets_count_together_with_their_metadata(transactional_wo
     sink.send_offsets({Partition(topic, 0): Position(2, '{"rewind": 1}')}, reading.source.membership(), PATIENCE_S)
     assert committed_values(world, out) == []
     sink.commit(PATIENCE_S)
-    assert committed_values(world, out) == [b"a", b"b"]
+    assert_committed(world, out, [b"a", b"b"])
     reading.source.close()
     assert committed_by(world, topic, group) == Position(2, '{"rewind": 1}')
 
@@ -66,7 +76,7 @@ def test_of_an_aborted_transaction_nothing_counts_and_the_next_one_does(transact
     sink.abort(PATIENCE_S)
     begun(sink, out, [b"good"])
     sink.commit(PATIENCE_S)
-    assert committed_values(world, out) == [b"good"]
+    assert_committed(world, out, [b"good"])
     reading.source.close()
     assert committed_by(world, topic, group) is None
 
@@ -85,7 +95,7 @@ def test_a_second_process_with_the_id_puts_the_first_out_and_aborts_what_it_left
     with pytest.raises(RestartError, match=name):
         zombie.abort(PATIENCE_S)
     successor.commit(PATIENCE_S)
-    assert committed_values(world, out) == [b"from its successor"]
+    assert_committed(world, out, [b"from its successor"])
     reading.source.close()
     assert committed_by(world, topic, group) == Position(1)
 
@@ -96,7 +106,7 @@ def test_a_process_that_ends_leaves_no_transaction_open(transactional_world: Wor
     begun(world.transactional_sink(world.unique("id")), out, [b"never committed"]).close()
     other = begun(world.transactional_sink(world.unique("id")), out, [b"behind it"])
     other.commit(PATIENCE_S)
-    assert committed_values(world, out) == [b"behind it"]
+    assert_committed(world, out, [b"behind it"])
 
 
 def test_a_member_that_was_put_out_of_the_group_cannot_commit_by_transaction(transactional_world: World) -> None:
@@ -182,7 +192,7 @@ def test_delivery_commits_outputs_and_inputs_together(transactional_world: World
     delivery.produce(outgoing(out, [b"never"]))
     delivery.close()
     reading.source.close()
-    assert committed_values(world, out) == [b"of 1", b"of 2"]
+    assert_committed(world, out, [b"of 1", b"of 2"])
     assert committed_by(world, topic, group) == Position(2, "kept")
 
 
@@ -205,7 +215,7 @@ def test_after_a_failure_delivery_refuses_everything_until_it_has_started_over(t
     assert list(reading.member.take(3).values) == numbered(3)
     delivery.produce(outgoing(out, [b"good"]))
     delivery.commit({Partition(topic, 0): Position(3)})
-    assert committed_values(world, out) == [b"good"]
+    assert_committed(world, out, [b"good"])
 
 
 def test_partitions_lost_between_transactions_cost_nothing(transactional_world: World) -> None:

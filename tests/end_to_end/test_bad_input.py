@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from stream_ae.errors import ConfigError
+from stream_ae.errors import ConfigError, DeliveryError
+from stream_ae.kafka.admin import TopicSpec, create_topics, group_lag
 from stream_ae.records import Reason
 from tests.end_to_end.world import (
     CHANNELS,
@@ -100,6 +101,23 @@ def test_more_broken_records_in_a_row_than_allowed_stop_the_worker_with_a_messag
     pipeline.workers.clear()
     assert error is not None
     assert "dead_letters.max_in_a_row" in str(error)
+
+
+def test_a_dead_letter_topic_that_cannot_be_written_stops_the_worker_before_the_commit(
+    make_pipeline: Make, model_folders: list[Path], driver: str
+) -> None:
+    pipeline = make_pipeline("unwritable", kafka={"driver": driver})
+    pipeline.publish(model_folders[0])
+    narrow = f"{pipeline.settings.topics.dead_letters}-narrow"
+    create_topics(pipeline.settings.kafka, [TopicSpec(narrow, 1, config={"max.message.bytes": "300"})])
+    pipeline.send([*good_records("s", 3), b"x" * 1000])
+    worker = pipeline.start_worker(topics={"dead_letters": narrow})
+    error = worker.await_end()
+    pipeline.workers.clear()
+    assert isinstance(error, DeliveryError), error
+    assert narrow in str(error)
+    assert "max.message.bytes" in str(error)
+    assert sum(group_lag(pipeline.settings.kafka, pipeline.settings.topics.raw).values()) > 0
 
 
 def test_a_payload_of_two_megabytes_is_a_dead_letter_like_any_other(

@@ -110,6 +110,9 @@ def test_what_is_wrong_at_the_start_is_one_line_and_exit_2(make_pipeline: Make, 
         "no Kafka broker answers at 127.0.0.1:1 ": start_process(
             settings, kafka={"bootstrap_servers": "127.0.0.1:1", "connect_timeout_s": 2.0}
         ),
+        "check mlflow.tracking_uri (no version is cached": start_process(
+            settings, mlflow={"tracking_uri": "http://127.0.0.1:1"}
+        ),
         "missing topics: nowhere (`stream-ae topics create` makes them)": start_process(
             settings, topics={"cleaned": "nowhere"}
         ),

@@ -8,11 +8,13 @@ from stream_ae.flow.decide import Decider, State, flagged
 
 
 def states(decider: Decider, slots: list[int], flags: str, fresh: tuple[int, ...] = ()) -> str:
-    """Flags as `.` and `x`; states as `.`, `o`pen, `x` (ongoing) and `c`lose."""
+    """Flags as `.`, `x` and `!` (the model failed); states as `.`, `o`pen, `x` (ongoing) and `c`lose."""
     starts = np.zeros(len(slots), np.bool_)
     starts[list(fresh)] = True
     wrong = np.array([flag == "x" for flag in flags], np.bool_)
-    return "".join(".oxc"[state] for state in decider.states(np.array(slots, np.int64), starts, wrong))
+    failed = np.array([flag == "!" for flag in flags], np.bool_)
+    found = decider.states_without(failed, np.array(slots, np.int64), starts, wrong)
+    return "".join(".oxc"[state] for state in found)
 
 
 def decider(capacity: int = 4) -> Decider:
@@ -47,6 +49,20 @@ def test_a_fresh_stream_knows_of_no_event_before_it() -> None:
     assert states(one, [0], "x") == "o"
     assert states(one, [0, 0], "..", fresh=(0,)) == ".."
     assert states(one, [0], "x", fresh=(0,)) == "o"
+
+
+def test_a_sample_that_the_model_failed_on_neither_ends_an_event_nor_opens_one() -> None:
+    one = decider()
+    assert states(one, [0] * 5, ".x!!x") == ".o..x"
+    assert states(one, [0], "!") == "."
+    assert states(one, [0, 1], ".!") == "c."
+
+
+def test_a_fresh_stream_knows_of_no_event_before_it_though_the_model_failed_on_its_first_sample() -> None:
+    one = decider()
+    assert states(one, [0, 0, 1, 0], "x!xx", fresh=(1,)) == "o.oo"
+    assert states(one, [0], "!", fresh=(0,)) == "."
+    assert states(one, [0, 1], "..") == ".c"
 
 
 @settings(max_examples=100, deadline=None)

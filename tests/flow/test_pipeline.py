@@ -134,6 +134,26 @@ def test_a_good_record_between_broken_ones_starts_the_count_again() -> None:
         assert len(answer(one).dead_letters) == 2
 
 
+def test_too_large_a_share_of_broken_records_stops_the_worker_though_good_ones_are_between() -> None:
+    one = bench(None, Settings(dead_letters=DeadLetterSettings(max_share=0.5, share_over=6)))
+    for offset in range(0, 6, 3):  # 2 of 6
+        one.feed([reading(offset), reading(offset + 1), broken(offset + 2)])
+        answer(one)
+    one.feed([broken(6), reading(7), broken(8)])  # 3 of the newest 6
+    answer(one)
+    before = one.pipeline.positions()
+    one.feed([broken(9), reading(10), broken(11)])  # 4 of the newest 6
+    with pytest.raises(TooManyDeadLetters, match=r"4 of the newest 6 records \(67%\).*raw/0/11: not_json.*max_share"):
+        answer(one)
+    assert one.pipeline.positions() == before
+
+
+def test_the_share_of_broken_records_is_not_judged_by_a_few() -> None:
+    one = bench(None, Settings(dead_letters=DeadLetterSettings(max_share=0.1, share_over=100)))
+    one.feed([broken(0), reading(1), broken(2)])
+    assert len(answer(one).dead_letters) == 2
+
+
 def test_broken_records_below_the_committed_offset_do_not_count() -> None:
     settings = Settings(dead_letters=DeadLetterSettings(max_in_a_row=1))
     one = Bench(settings, MeanModel(), {P0: Position(3, metadata_of(Rewind(0)))})
@@ -150,6 +170,15 @@ def test_a_window_that_the_model_fails_on_costs_its_record_alone() -> None:
     assert sources(outputs) == [0, 2]
     assert outputs.rejected == {Reason.MODEL_FAILED: 1}
     assert [source_of(headers) for headers in outputs.dead_letters.headers] == [("raw", 0, 1)]
+
+
+def test_an_event_goes_on_over_a_record_that_the_model_fails_on() -> None:
+    one = bench()
+    one.feed([reading(0), reading(1, 9.0), reading(2, 9.0), reading(3, 1.0)])
+    work = one.pipeline.take(0.0, device_idle=True)
+    assert work is not None
+    outputs = one.pipeline.complete(work, MeanModel().infer(work.windows), failed={2: "the network raised ValueError"})
+    assert [orjson.loads(value or b"")["state"] for value in outputs.flagged.values] == ["open", "ongoing"]
 
 
 # -- look-ahead --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 
 from stream_ae.flow.pipeline import Pipeline
 from stream_ae.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from stream_ae.ports import RecordSink
 from stream_ae.records import Float32, Inference, ModelIdentity
 from stream_ae.settings import Settings
 from stream_ae.telemetry import WorkerMetrics
@@ -44,7 +45,14 @@ class MeanModel:
 class OneWorker:
     """A worker that a test turns by hand."""
 
-    def __init__(self, broker: InMemoryBroker, clock: ManualClock, settings: Settings, name: str = "w") -> None:
+    def __init__(
+        self,
+        broker: InMemoryBroker,
+        clock: ManualClock,
+        settings: Settings,
+        name: str = "w",
+        sink: RecordSink | None = None,
+    ) -> None:
         self.broker = broker
         self.clock = clock
         self.settings = settings
@@ -52,13 +60,14 @@ class OneWorker:
         self.board = StatusBoard(name, clock)
         self.metrics = WorkerMetrics()
         self.source = InMemorySource(broker, settings.kafka.group_id)
-        self.delivery = self._delivery(name)
-        flow = Flow(self.source, Pipeline(settings, "stream-ae/test"), self.delivery)
+        self.pipeline = Pipeline(settings, "stream-ae/test")
+        self.delivery = self._delivery(name, sink)
+        flow = Flow(self.source, self.pipeline, self.delivery)
         self.worker = Worker(flow, self.slot, self.board, self.metrics, settings, clock)
 
-    def _delivery(self, slot: str) -> Delivery:
+    def _delivery(self, slot: str, sink: RecordSink | None) -> Delivery:
         if self.settings.delivery == "at_least_once":
-            return AtLeastOnce(self.source, InMemorySink(self.broker), 1.0)
+            return AtLeastOnce(self.source, sink or InMemorySink(self.broker), 1.0)
         return ExactlyOnce(self.source, InMemoryTransactionalSink(self.broker, slot), 1.0, self.clock)
 
     def use(self, model: MeanModel) -> None:

@@ -21,8 +21,7 @@ class Probed:
     def __init__(self) -> None:
         self.board = StatusBoard("w", ManualClock())
         self.metrics = WorkerMetrics()
-        self.alive = True
-        self.server = HealthServer("127.0.0.1", 0, self.metrics.registry, self.board.snapshot, lambda: self.alive)
+        self.server = HealthServer("127.0.0.1", 0, self.metrics.registry, self.board.snapshot)
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -56,9 +55,13 @@ def test_a_draining_worker_is_not_ready(probed: Probed) -> None:
     assert probed.get("/readyz")[0] == 503
 
 
-def test_a_stuck_loop_is_not_alive(probed: Probed) -> None:
-    probed.alive = False
-    assert probed.get("/healthz")[0] == 503
+def test_a_stalled_worker_is_neither_alive_nor_ready_and_says_why(probed: Probed) -> None:
+    probed.board.swapped(ModelIdentity("pump", "1", "aa"))
+    probed.board.stalled("model has made no progress for 60 s")
+    assert probed.get("/healthz") == (503, "stalled\nmodel has made no progress for 60 s\n")
+    assert probed.get("/readyz") == (503, "stalled\nmodel has made no progress for 60 s\n")
+    probed.board.stalled(None)
+    assert probed.get("/healthz") == (200, "alive\n")
 
 
 def test_metrics_are_in_the_format_of_prometheus(probed: Probed) -> None:
@@ -78,4 +81,4 @@ def test_a_port_in_use_is_a_configuration_error() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*worker.http_port"):
-            HealthServer("127.0.0.1", port, WorkerMetrics().registry, StatusBoard("w", ManualClock()).snapshot, bool)
+            HealthServer("127.0.0.1", port, WorkerMetrics().registry, StatusBoard("w", ManualClock()).snapshot)

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from stream_ae.errors import DeliveryError
-from stream_ae.records import Partition
+from stream_ae.errors import DeliveryError, ModelError
+from stream_ae.records import Float32, Inference, Partition
 from stream_ae.settings import BatchSettings, Settings, WorkerSettings
 from stream_ae.testing import InMemoryBroker, ManualClock
 from tests.worker.fakes import MeanModel, OneWorker, sample
@@ -204,4 +204,46 @@ def test_a_worker_without_a_model_does_not_join_the_group(broker: InMemoryBroker
     stop.set()
     thread.join(30)
     assert not thread.is_alive()
+    assert one.committed() == 0
+
+
+class Choking(MeanModel):
+    """Raises on a batch that shows it 13."""
+
+    def infer(self, windows: Float32) -> Inference:
+        if (windows == 13.0).any():
+            raise ValueError("cannot swallow this")
+        return super().infer(windows)
+
+
+def test_a_record_that_makes_the_model_fail_costs_itself_alone(
+    broker: InMemoryBroker, clock: ManualClock, settings: Settings
+) -> None:
+    one = OneWorker(broker, clock, settings)
+    send(broker, 20)
+    one.join(Choking())
+    one.turn_until(lambda: one.committed() == 20)
+    assert len(one.cleaned()) == 19
+    (dead,) = broker.records("dead-letters")
+    headers = dict(dead.headers)
+    assert dead.value == sample(13.0, 13)
+    assert (headers["stream-ae-source"], headers["stream-ae-reason"]) == (b"raw/0/13", b"model_failed")
+    assert headers["stream-ae-exception"] == b"model pump/1 fails on it: ValueError: cannot swallow this"
+    # Candidates are tried on the newest windows: on these every one would be refused.
+    assert one.slot.recent_windows is None
+
+
+def test_a_broken_model_ends_the_worker_instead_of_draining_the_topic(
+    broker: InMemoryBroker, clock: ManualClock, settings: Settings
+) -> None:
+    class Broken(MeanModel):
+        def infer(self, windows: Float32) -> Inference:
+            raise RuntimeError("shapes do not fit")
+
+    one = OneWorker(broker, clock, settings)
+    send(broker, 20)
+    one.join(Broken())
+    with pytest.raises(ModelError, match="the model is at fault"):
+        one.turn_until(lambda: one.committed() > 0)
+    assert broker.records("dead-letters") == []
     assert one.committed() == 0

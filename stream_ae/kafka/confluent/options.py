@@ -8,6 +8,10 @@ from confluent_kafka import KafkaError
 from stream_ae.errors import ConfigError, RestartError, StreamAEError, TransientError
 from stream_ae.settings import KafkaSettings
 
+# Outputs that wait for the brokers, in records and in KiB: when either is full, `produce` waits and so does the source.
+PRODUCER_QUEUE_RECORDS = 100_000
+PRODUCER_QUEUE_KIB = 64 * 1024
+
 # What is fetched ahead, in all partitions together. 64 MiB is the library's default; half of it is 0.1 s of work at
 # the library's own top speed, and 32 images of 1 MB.
 PREFETCH_KIB = 32 * 1024
@@ -119,7 +123,8 @@ def producer_options(settings: KafkaSettings) -> dict[str, Any]:
         "partitioner": "murmur2_random",
         # Python is called for failures alone: a callback per record would halve the rate.
         "delivery.report.only.error": True,
-        "queue.buffering.max.kbytes": max(64 * 1024, 2 * settings.max_message_bytes // 1024),
+        "queue.buffering.max.messages": PRODUCER_QUEUE_RECORDS,
+        "queue.buffering.max.kbytes": max(PRODUCER_QUEUE_KIB, 2 * settings.max_message_bytes // 1024),
     }
 
 

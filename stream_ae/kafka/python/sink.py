@@ -1,6 +1,7 @@
 """RecordSink on kafka-python."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
@@ -48,7 +49,7 @@ class KafkaPythonSink:
 
     def produce(self, batch: OutgoingBatch) -> None:
         self._raise_failure()
-        topic, send, failed = batch.topic, self._producer.send, self._failed
+        topic, send, failed = batch.topic, self._producer.send, partial(self._failed, batch.topic)
         self._make_room(batch.values)
         rows = zip(
             batch.keys,
@@ -100,23 +101,25 @@ class KafkaPythonSink:
             self.flush(self._settings.delivery_timeout_s)
         self._queued_bytes += size_bytes
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, topic: str, error: Exception) -> None:
         """Called on the library's thread."""
         if self._failure is None:
-            self._failure = self._described(error)
+            self._failure = self._described(topic, error)
 
     def _refuse(self, error: Exception, topic: str, size_bytes: int) -> None:
         if isinstance(error, MessageSizeTooLargeError):
             self._failure = too_large(topic, size_bytes, self._settings.max_message_bytes)
         else:
-            self._failed(error)
+            self._failed(topic, error)
         self._raise_failure()
 
-    def _described(self, error: Exception) -> str:
+    def _described(self, topic: str, error: Exception) -> str:
         if isinstance(error, MessageSizeTooLargeError):
-            limit = self._settings.max_message_bytes
-            return f"a record is larger than its topic's max.message.bytes allows (kafka.max_message_bytes is {limit})"
-        return f"a record was not delivered: {type(error).__name__} {error}; nothing is committed"
+            return (
+                f"a record is larger than topic {topic} allows: raise its max.message.bytes "
+                f"(kafka.max_message_bytes is {self._settings.max_message_bytes})"
+            )
+        return f"a record for topic {topic} was not delivered: {type(error).__name__} {error}; nothing is committed"
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -1,0 +1,50 @@
+"""The servers of the chaos suite, its own, and what its rounds found."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stream_ae.localdev.stack import Stack
+from stream_ae.models.serialization import save
+from stream_ae.registry.store import MlflowStore
+from stream_ae.settings import MlflowSettings, TrainingSettings
+from stream_ae.training import train
+from tests.chaos.reliability import keep, kept, row_of, write_page
+from tests.chaos.rounds import MODEL, Played, Theatre
+from tests.end_to_end.world import CHANNELS, WINDOW, signal_rows
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "var" / "chaos" / "results.jsonl"
+PAGE = ROOT / "docs" / "RELIABILITY.md"
+
+
+@pytest.fixture(scope="session")
+def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+    """Kafka, Valkey and MLflow of our own to break, and two small versions registered there."""
+    folder = tmp_path_factory.mktemp("chaos")
+    with Stack(folder) as stack:
+        store = MlflowStore(MlflowSettings(tracking_uri=stack.mlflow.address), MODEL)
+        versions = []
+        for seed in (0, 1):
+            options = TrainingSettings(window=WINDOW, seed=seed, max_epochs=5, threads=1)
+            trained = train([signal_rows(1500, stream) for stream in range(2)], CHANNELS, options)
+            save(trained.detector, folder / f"version-{seed}")
+            versions.append(store.register(folder / f"version-{seed}", {}, {}))
+        yield Theatre(stack, (versions[0], versions[1]), folder)
+
+
+@pytest.fixture(scope="session")
+def report() -> Iterator[Callable[[Played], None]]:
+    """Keeps what a round found; at the end the page is written from everything that is kept."""
+    yield lambda played: keep(row_of(played), RESULTS)
+    write_page(PAGE, kept(RESULTS))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "round_number" in metafunc.fixturenames:
+        first, rounds = (
+            int(os.environ.get(name, usual)) for name, usual in (("CHAOS_FIRST", "0"), ("CHAOS_ROUNDS", "20"))
+        )
+        metafunc.parametrize("round_number", range(first, first + rounds))

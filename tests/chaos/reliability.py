@@ -1,0 +1,96 @@
+"""docs/RELIABILITY.md: what the rounds found, in a table that the suite writes itself."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.known import STREAMS_PER_PARTITION
+from tests.chaos.rounds import PARTITIONS, WORKERS, Played
+
+BEGIN, END = "<!-- chaos: begin, written by make chaos -->", "<!-- chaos: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One round, as it is kept."""
+
+    fault: str
+    delivery: str
+    records: int
+    lost: int
+    doubled: int
+    wrong: int
+    recovery_s: float
+
+
+def row_of(played: Played) -> Row:
+    verdict = played.verdict
+    return Row(
+        played.plan.fault,
+        played.plan.delivery,
+        verdict.records,
+        verdict.lost,
+        verdict.doubled,
+        len(verdict.wrong),
+        round(played.recovery_s, 2),
+    )
+
+
+def keep(row: Row, file: Path) -> None:
+    """Append to the results, one JSON object a line."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as results:
+        results.write(json.dumps(asdict(row)) + "\n")
+
+
+def kept(file: Path) -> list[Row]:
+    return [Row(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def write_page(page: Path, rows: Sequence[Row]) -> None:
+    """Put the table between the page's marks; the rest of the page stays as it is."""
+    old = page.read_text(encoding="utf-8") if page.exists() else f"# Reliability\n\n{BEGIN}\n{END}\n"
+    before, rest = old.split(BEGIN)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n{_section(rows)}{END}{after}", encoding="utf-8")
+
+
+def _section(rows: Sequence[Row]) -> str:
+    records, rounds = sum(row.records for row in rows), len(rows)
+    streams = PARTITIONS * STREAMS_PER_PARTITION
+    lines = [
+        "## Faults",
+        "",
+        f"{rounds} rounds, {records:,} records. In each round, {streams} streams on {PARTITIONS} partitions (single "
+        "samples, blocks, missing values, 5 % broken records) are sent to a real broker while "
+        f"{WORKERS} worker processes answer them and the fault strikes. Then every output is compared with what the "
+        "offline detector says of the same streams undisturbed.",
+        "",
+        "*lost*: raw records without a trace. *doubled*: raw records with more than one trace; `at_least_once` allows "
+        "them, and each copy has to be equal to the undisturbed answer. *wrong*: outputs whose values, score or flag "
+        "differ from it beyond rounding, and flags that the flagged topic does not report. *recovery*: from the end of "
+        "the fault until everything that was sent before it was answered, committed and visible to readers of "
+        "committed records; a killed worker's session "
+        "lasts 6 s here.",
+        "",
+        "| fault | delivery | rounds | records | lost | doubled | wrong | recovery s, p50 / max |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    by_case: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        by_case[row.fault, row.delivery].append(row)
+    order = {fault: place for place, fault in enumerate(FAULTS)}
+    for (fault, delivery), case in sorted(by_case.items(), key=lambda item: (order[item[0][0]], item[0][1])):
+        lines.append(_line(fault, delivery, case))
+    return "\n".join([*lines, ""])
+
+
+def _line(fault: str, delivery: str, case: Sequence[Row]) -> str:
+    sums = [sum(getattr(row, name) for row in case) for name in ("records", "lost", "doubled", "wrong")]
+    recovery = [row.recovery_s for row in case]
+    counted = " | ".join(f"{number:,}" for number in (len(case), *sums))
+    return f"| {fault} | {delivery} | {counted} | {statistics.median(recovery):.1f} / {max(recovery):.1f} |"
