@@ -137,7 +137,10 @@ def test_a_signal_ends_a_command_with_130_and_without_a_traceback(number: signal
     code = (
         "import os, signal, typer\n"
         "from stream_ae.cli import app, entry\n"
+        # Whoever runs the tests may have switched them off (nohup, a background job), and a child inherits that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"entry.app = typer.Typer()\n"
         f"@entry.app.command()\n"
         f"def end() -> None: os.kill(os.getpid(), {int(number)})\n"
