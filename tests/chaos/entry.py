@@ -4,6 +4,7 @@ Without that, each start would spend five seconds of a core on imports, and a ro
 """
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -40,9 +41,10 @@ def run_retrain(config: Path, log: Path, step: Step | None) -> None:
 
 
 def _become_a_process(log: Path) -> None:
-    """Its own log, no life after its parent's, and none of a terminal's signals."""
+    """Its own log, no life after its parent's, none of a terminal's signals; SIGUSR1 writes its stacks to the log."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
     with log.open("ab") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
         os.dup2(file.fileno(), sys.stdout.fileno())
+    faulthandler.register(signal.SIGUSR1)

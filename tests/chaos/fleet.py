@@ -21,6 +21,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.chaos.entry"])
 END_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.2
+STACKS_WRITTEN_WITHIN_S = 1.0
 
 
 class Member:
@@ -94,8 +95,17 @@ class Fleet:
     ) -> None:
         self._stop.set()
         self._supervisor.join()
+        if error is not None:
+            self._show_stacks()
         for member in self.members:
             member.kill()
+
+    def _show_stacks(self) -> None:
+        """Where the workers are when a wait has failed, to their logs."""
+        for member in self.members:
+            if member.process.is_alive():
+                member.send(signal.SIGUSR1)
+        CLOCK.wait(threading.Event(), STACKS_WRITTEN_WITHIN_S)
 
     def _release(self, member: Member) -> None:
         with self._lock:
