@@ -70,7 +70,7 @@ bench: $(READY) ## Measurements, as ratios to the raw echo loop
 
 .PHONY: chaos
 chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each, and write docs/RELIABILITY.md
-	rm -f var/chaos/results.jsonl
+	rm -rf var/chaos
 	$(BIN)/python -m pytest -m chaos -q tests/chaos $(PYTEST_ARGS)
 
 # One resolution: the images' locks are cut out of requirements.lock, so they run what the tests ran.

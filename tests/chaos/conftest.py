@@ -17,6 +17,7 @@ from tests.end_to_end.world import CHANNELS, WINDOW, signal_rows
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "var" / "chaos" / "results.jsonl"
+ROUNDS = ROOT / "var" / "chaos" / "rounds"
 PAGE = ROOT / "docs" / "RELIABILITY.md"
 
 
@@ -32,7 +33,9 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
             trained = train([signal_rows(1500, stream) for stream in range(2)], CHANNELS, options)
             save(trained.detector, folder / f"version-{seed}")
             versions.append(store.register(folder / f"version-{seed}", {}, {}))
-        yield Theatre(stack, (versions[0], versions[1]), folder)
+        # Not in pytest's folder, which the next runs clear away: a failed round is looked into there.
+        ROUNDS.mkdir(parents=True, exist_ok=True)
+        yield Theatre(stack, (versions[0], versions[1]), ROUNDS)
 
 
 @pytest.fixture(scope="session")

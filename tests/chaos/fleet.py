@@ -29,6 +29,7 @@ class Member:
 
     def __init__(self, settings: Settings, folder: Path, name: str, step: Step | None = None) -> None:
         self.name = name
+        self.told_to_leave = False
         self.log = folder / f"{name}.log"
         config = written(with_changes(settings, {"worker": {"cache_dir": folder / f"cache-{name}"}}), folder, name)
         self.process: ForkServerProcess = FORKS.Process(target=entry.run_worker, args=(config, self.log, step))
@@ -81,9 +82,10 @@ class Fleet:
 
     def dismiss(self, member: Member) -> None:
         """SIGTERM; returns when it has drained and left."""
-        self._release(member)
+        member.told_to_leave = True
         member.send(signal.SIGTERM)
         code = member.exit_code()
+        self._release(member)
         assert code == 0, f"{member.name} was told to stop and exited with {code}; see {member.log}"
 
     def __enter__(self) -> Self:
@@ -114,7 +116,7 @@ class Fleet:
     def _supervise(self) -> None:
         while not CLOCK.wait(self._stop, LOOK_EVERY_S):
             with self._lock:
-                ended = [member for member in self.members if (member.process.exitcode or 0) != 0]
+                ended = [m for m in self.members if (m.process.exitcode or 0) != 0 and not m.told_to_leave]
                 for member in ended:
                     self.members.remove(member)
                     self.restarts.append(f"{member.name} exited with {member.process.exitcode}")
