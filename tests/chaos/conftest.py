@@ -39,10 +39,15 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
 
 
 @pytest.fixture(scope="session")
-def report() -> Iterator[Callable[[Played], None]]:
-    """Keeps what a round found; at the end the page is written from everything that is kept."""
-    yield lambda played: keep(row_of(played), RESULTS)
-    write_page(PAGE, kept(RESULTS))
+def report() -> Callable[[Played], None]:
+    """Keeps what a round found, for the page."""
+    return lambda played: keep(row_of(played), RESULTS)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page from everything that is kept: once, when all processes of `make chaos` are through."""
+    if session.config.option.markexpr == "chaos" and not hasattr(session.config, "workerinput") and RESULTS.exists():
+        write_page(PAGE, kept(RESULTS))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
