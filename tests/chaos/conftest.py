@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from stream_ae.models.serialization import save
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MlflowSettings, TrainingSettings
 from stream_ae.training import train
-from tests.chaos.reliability import keep, kept, row_of, write_page
-from tests.chaos.rounds import MODEL, Played, Theatre
+from tests.chaos.reliability import Row, keep, kept, write_page
+from tests.chaos.rounds import MODEL, Theatre
 from tests.end_to_end.world import CHANNELS, WINDOW, signal_rows
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +40,9 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
 
 
 @pytest.fixture(scope="session")
-def report() -> Callable[[Played], None]:
+def report() -> Callable[[Row], None]:
     """Keeps what a round found, for the page."""
-    return lambda played: keep(row_of(played), RESULTS)
+    return partial(keep, file=RESULTS)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
