@@ -78,8 +78,8 @@ def _section(rows: Sequence[Row]) -> str:
         "",
         "*lost*: raw records without a trace. *doubled*: raw records with more than one trace; `at_least_once` allows "
         "them, and each copy has to be equal to the undisturbed answer. *wrong*: outputs whose values, score or flag "
-        "differ from it beyond rounding, and flags that the flagged topic does not report. *failed*: rounds that waited "
-        "in vain for all of it to be answered, and were not compared. *recovery*: from the end of "
+        "differ from it beyond rounding, and flags that the flagged topic does not report. *failed*: rounds that "
+        "waited in vain for all of it to be answered, and were not compared. *recovery*: from the end of "
         "the fault until everything that was sent before it was answered, committed and visible to readers of "
         "committed records; a killed worker's session "
         "lasts 6 s here.",
