@@ -18,6 +18,8 @@ from stream_ae.telemetry import Log
 
 SLICE_S = 0.1
 """The library's waits cannot be interrupted by a signal: none is longer."""
+TICK_S = 0.001
+"""What the library takes for no time at all is shorter: waiting for it would be a spin."""
 OFFSET_END = -1
 NO_OFFSET = -1001
 
@@ -168,7 +170,8 @@ class ConfluentSource:
             messages = self._consumer.consume(max_records, 0)
             if messages:
                 return messages
-            first = self._consumer.poll(min(SLICE_S, deadline.left_s()))
+            left_s = deadline.left_s()
+            first = self._consumer.poll(max(min(SLICE_S, left_s), TICK_S) if left_s else 0)
             if first is not None:
                 return [first, *self._consumer.consume(max_records - 1, 0)] if max_records > 1 else [first]
             if self._brokers_down:
