@@ -19,6 +19,7 @@ from stream_ae.settings import Settings
 from stream_ae.telemetry import Log, WorkerMetrics
 from stream_ae.worker.inference import Answer, Inferrer
 from stream_ae.worker.progress import Progress, Stage
+from stream_ae.worker.retention import RetentionCheck
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard, Totals
 
@@ -72,6 +73,7 @@ class Worker:
         self._metrics = metrics
         self._settings = settings
         self._clock = clock
+        self._retention = RetentionCheck(flow.source, board, metrics, clock)
         self._in_flight: deque[_InFlight] = deque()
         self._totals = Totals()
         self._paused: tuple[Partition, ...] = ()
@@ -175,6 +177,7 @@ class Worker:
         self._board.problem("kafka", None)
         if len(records):
             self.progress.done(Stage.FETCH)
+            self._retention.saw(records)
             self._pipeline.feed(records, self._clock.monotonic_s())
 
     def _submit(self) -> None:
@@ -195,6 +198,7 @@ class Worker:
             return
         self._next_commit_s = now_s + self._settings.commit_interval_s
         self._commit()
+        self._retention.look()
         self.progress.reached = self._pipeline.reached()
         lag = self._source.lag()
         self._board.positioned({p: lag.get(p, 0) for p in self._assigned})
@@ -206,6 +210,7 @@ class Worker:
     def on_assigned(self, committed: Mapping[Partition, Position | None]) -> Mapping[Partition, int]:
         self._assigned |= set(committed)
         starts = self._pipeline.assign(committed)
+        self._retention.assigned(committed, starts)
         log.info("partitions assigned", partitions=_names(committed), rewinding=_names(starts) or "none")
         return starts
 
@@ -221,10 +226,12 @@ class Worker:
                 self._commit(deadline.left_s())
         finally:
             self._forget(partitions)
+            self._retention.forget(partitions)
         log.info("partitions revoked", partitions=_names(partitions), took_s=limit_s - deadline.left_s())
 
     def on_lost(self, partitions: Sequence[Partition]) -> None:
         self._forget(partitions)
+        self._retention.forget(partitions)
         log.warning("partitions lost", partitions=_names(partitions))
         self._delivery.lost()
 
