@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.errors import DeliveryError, InvariantError, StreamAEError, TransactionError, TransientError
+from stream_ae.errors import (
+    DeliveryError,
+    InvariantError,
+    StreamAEError,
+    TooManyDeadLetters,
+    TransactionError,
+    TransientError,
+)
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.kafka.delivery import Delivery
@@ -272,12 +279,23 @@ class Worker:
             return self._inferrer.answer(work.model, work.windows)
 
     def _finish(self, flight: _InFlight) -> None:
-        outputs = self._completed(flight)
+        try:
+            outputs = self._completed(flight)
+        except TooManyDeadLetters:
+            self._settle_before_the_end()
+            raise
         for batch in (outputs.cleaned, outputs.flagged, outputs.dead_letters):
             if len(batch):
                 with self.progress.within(Stage.SINK):
                     self._delivery.produce(batch)
         self._count(flight.work, outputs)
+
+    def _settle_before_the_end(self) -> None:
+        """Commit what has left, with its count: else every restart would let the same records leave once more."""
+        try:
+            self._commit(self._settings.worker.drain_timeout_s)
+        except StreamAEError as error:
+            log.warning("what left before the end is not committed", reason=str(error))
 
     def _completed(self, flight: _InFlight) -> Outputs:
         if flight.answer is None:
