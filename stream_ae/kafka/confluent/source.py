@@ -21,6 +21,7 @@ SLICE_S = 0.1
 TICK_S = 0.001
 """What the library takes for no time at all is shorter: waiting for it would be a spin."""
 OFFSET_END = -1
+EARLIEST = -2
 NO_OFFSET = -1001
 
 log = Log("kafka")
@@ -127,6 +128,18 @@ class ConfluentSource:
             Partition(position.topic, position.partition): self._behind(position)
             for position in (self._consumer.position(owned) if owned else [])
         }
+
+    def begins(self, partitions: Sequence[Partition], timeout_s: float) -> Mapping[Partition, int]:
+        # The "time" that stands for the oldest offset: all partitions in one request (get_watermark_offsets: two each).
+        wanted = [TopicPartition(*partition, EARLIEST) for partition in partitions]
+        try:
+            found = self._consumer.offsets_for_times(wanted, timeout=timeout_s) if wanted else []
+        except KafkaException as error:
+            raise TransientError(f"the oldest offsets of {self._topic} cannot be had: {error.args[0]}") from error
+        failed = next((f.error for f in found if f.error is not None), None)
+        if failed is not None:
+            raise TransientError(f"the oldest offsets of {self._topic} cannot be had: {failed}")
+        return {Partition(f.topic, f.partition): f.offset for f in found}
 
     def close(self) -> None:
         if self._closed:
