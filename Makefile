@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+FUZZ_S ?= 120
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .PHONY: help
@@ -72,6 +73,12 @@ bench: $(READY) ## Measurements, as ratios to the raw echo loop
 chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each, and write docs/RELIABILITY.md
 	rm -rf var/chaos
 	$(BIN)/python -m pytest -m chaos -q tests/chaos $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: $(READY) ## Coverage-guided fuzzing of the decoder against a plain reading of the wire format, for FUZZ_S=120 seconds
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target var/fuzz/packages atheris==3.0.0
+	PYTHONPATH=.:var/fuzz/packages $(BIN)/python -m tests.fuzz.guided -max_total_time=$(FUZZ_S) -max_len=4096 \
+	  -artifact_prefix=var/fuzz/ var/fuzz/corpus
 
 # One resolution: the images' locks are cut out of requirements.lock, so they run what the tests ran.
 LOCK := $(BIN)/uv pip compile --quiet --no-emit-index-url --universal --generate-hashes
