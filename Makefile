@@ -59,7 +59,7 @@ floors: $(READY) ## import-linter: who may import whom
 
 .PHONY: tests
 tests: $(READY) ## pytest alone (PYTEST_ARGS=...)
-	$(BIN)/python -m pytest -m "not containers and not bench and not chaos" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not containers and not bench and not chaos and not proof" $(PYTEST_ARGS)
 
 .PHONY: test-containers
 test-containers: $(READY) ## The server tests on Kafka and Redis from testcontainers (needs a Docker engine)
@@ -73,6 +73,10 @@ bench: $(READY) ## Measurements, as ratios to the raw echo loop
 chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each, and write docs/RELIABILITY.md
 	rm -rf var/chaos
 	$(BIN)/python -m pytest -m chaos -q tests/chaos $(PYTEST_ARGS)
+
+.PHONY: proof
+proof: $(READY) ## The full fuzz and the long run (PROOF_RECORDS=10000000) on the real broker; write docs/RELIABILITY.md
+	$(BIN)/python -m pytest -m proof -q tests/end_to_end $(PYTEST_ARGS)
 
 .PHONY: fuzz
 fuzz: $(READY) ## Coverage-guided fuzzing of the decoder against a plain reading of the wire format, for FUZZ_S=120 seconds

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 
+import hypothesis
 from hypothesis import strategies as st
 
 CHANNELS = ("temperature", "pressure", "flow")
@@ -76,6 +77,26 @@ def near_misses(draw: st.DrawFn) -> bytes:
     names = draw(st.permutations([name for name in usual if name != left_out] + more))
     pairs = [(name, draw(field_values[name]) if draw(st.integers(0, 2)) == 0 else USUAL[name]) for name in names]
     return _object(pairs, draw(st.sampled_from(SPACES))).encode("utf-8", errors="surrogatepass")
+
+
+def drawn(strategy: st.SearchStrategy[bytes], count: int, seed: int) -> list[bytes]:
+    """So many examples of a strategy, outside of a test of hypothesis's own."""
+    examples: list[bytes] = []
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(strategy)
+    def collect(example: bytes) -> None:
+        examples.append(example)
+
+    collect()
+    return examples[:count]
 
 
 def good(dice: random.Random, stream: str, timestamp_ms: int) -> bytes:
