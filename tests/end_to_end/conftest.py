@@ -39,7 +39,10 @@ def make_pipeline(
     made: list[PipelineOnServers] = []
 
     def make(
-        name: str, topic_config: Mapping[str, str] | None = None, **changes: Mapping[str, object]
+        name: str,
+        topic_config: Mapping[str, str] | None = None,
+        partitions: int = 2,
+        **changes: Mapping[str, object],
     ) -> PipelineOnServers:
         unique = f"{name}-{CLOCK.wall_ms()}-{len(made)}"
         settings = Settings.model_validate(
@@ -60,7 +63,7 @@ def make_pipeline(
         settings = with_changes(settings, changes)
         topics = settings.topics
         names = (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters)
-        create_topics(settings.kafka, [TopicSpec(name, 2, config=topic_config or {}) for name in names])
+        create_topics(settings.kafka, [TopicSpec(name, partitions, config=topic_config or {}) for name in names])
         made.append(PipelineOnServers(settings, tmp_path))
         return made[-1]
 
