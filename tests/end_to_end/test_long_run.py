@@ -1,16 +1,31 @@
 """Memory does not grow with the records that have passed, nor with the streams that have gone."""
 
+import json
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 
 from stream_ae.kafka.admin import group_lag
 from stream_ae.localdev.kafka import embedded_kafka
-from tests.end_to_end.long_run import PARTITIONS, STATE_TTL_S, LongRun, audited, run, told
+from tests.end_to_end.long_run import (
+    ALIVE,
+    LIFE,
+    PARTITIONS,
+    STATE_TTL_S,
+    STEP_MS,
+    LongRun,
+    audited,
+    batches,
+    run,
+    streams_of,
+    told,
+)
 from tests.end_to_end.process import WorkerProcess
 from tests.end_to_end.world import PipelineOnServers, eventually
 from tests.page import PAGE, write_section
@@ -26,6 +41,20 @@ def brokers() -> Iterator[str]:
     """Of its own, on a folder that goes with it: some 450 bytes on disk for each record."""
     with TemporaryDirectory(prefix="long-run-") as folder, embedded_kafka(Path(folder)) as server:
         yield server.address
+
+
+def test_streams_end_for_good_after_their_life_and_stay_in_their_partition() -> None:
+    records = 300 * ALIVE
+    rows: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for batch in batches("raw", records):
+        for value, number, kafka_ms in zip(batch.values, batch.partition.tolist(), batch.timestamp_ms, strict=True):
+            rows[json.loads(value or b"")["stream"]].append((number, int(kafka_ms)))
+    assert len(rows) == streams_of(records)
+    for of_stream in rows.values():
+        partitions, times = zip(*of_stream, strict=True)
+        assert len(set(partitions)) == 1
+        assert len(times) <= LIFE
+        assert set(np.diff(times)) <= {STEP_MS}
 
 
 @pytest.mark.proof
