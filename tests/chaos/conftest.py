@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from stream_ae.models.serialization import save
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MlflowSettings, TrainingSettings
 from stream_ae.training import train
-from tests.chaos.reliability import keep, kept, row_of, write_page
-from tests.chaos.rounds import MODEL, Played, Theatre
+from tests.chaos.reliability import Row, keep, kept, write_page
+from tests.chaos.rounds import MODEL, Theatre
 from tests.end_to_end.world import CHANNELS, WINDOW, signal_rows
 from tests.page import PAGE
 
@@ -39,10 +40,15 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
 
 
 @pytest.fixture(scope="session")
-def report() -> Iterator[Callable[[Played], None]]:
-    """Keeps what a round found; at the end the page is written from everything that is kept."""
-    yield lambda played: keep(row_of(played), RESULTS)
-    write_page(PAGE, kept(RESULTS))
+def report() -> Callable[[Row], None]:
+    """Keeps what a round found, for the page."""
+    return partial(keep, file=RESULTS)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page from everything that is kept: once, when all processes of `make chaos` are through."""
+    if session.config.option.markexpr == "chaos" and not hasattr(session.config, "workerinput") and RESULTS.exists():
+        write_page(PAGE, kept(RESULTS))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.known import STREAMS_PER_PARTITION
-from tests.chaos.rounds import PARTITIONS, WORKERS, Played
+from tests.chaos.rounds import PARTITIONS, WORKERS, Plan, Played
 from tests.page import write_section
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One round, as it is kept."""
+    """One round, as it is kept. trouble: what it waited for in vain; then nothing was compared."""
 
     fault: str
     delivery: str
@@ -24,6 +24,12 @@ class Row:
     doubled: int
     wrong: int
     recovery_s: float
+    trouble: str = ""
+
+
+def failed_row(plan: Plan, error: Exception) -> Row:
+    """Of a round that did not come to its end."""
+    return Row(plan.fault, plan.delivery, 0, 0, 0, 0, 0.0, str(error).partition("\n")[0] or "failed")
 
 
 def row_of(played: Played) -> Row:
@@ -68,13 +74,14 @@ def _section(rows: Sequence[Row]) -> list[str]:
         "",
         "*lost*: raw records without a trace. *doubled*: raw records with more than one trace; `at_least_once` allows "
         "them, and each copy has to be equal to the undisturbed answer. *wrong*: outputs whose values, score or flag "
-        "differ from it beyond rounding, and flags that the flagged topic does not report. *recovery*: from the end of "
+        "differ from it beyond rounding, and flags that the flagged topic does not report. *failed*: rounds that "
+        "waited in vain for all of it to be answered, and were not compared. *recovery*: from the end of "
         "the fault until everything that was sent before it was answered, committed and visible to readers of "
         "committed records; a killed worker's session "
         "lasts 6 s here.",
         "",
-        "| fault | delivery | rounds | records | lost | doubled | wrong | recovery s, p50 / max |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| fault | delivery | rounds | records | lost | doubled | wrong | failed | recovery s, p50 / max |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     by_case: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -87,6 +94,7 @@ def _section(rows: Sequence[Row]) -> list[str]:
 
 def _line(fault: str, delivery: str, case: Sequence[Row]) -> str:
     sums = [sum(getattr(row, name) for row in case) for name in ("records", "lost", "doubled", "wrong")]
-    recovery = [row.recovery_s for row in case]
-    counted = " | ".join(f"{number:,}" for number in (len(case), *sums))
-    return f"| {fault} | {delivery} | {counted} | {statistics.median(recovery):.1f} / {max(recovery):.1f} |"
+    ended = [row.recovery_s for row in case if not row.trouble]
+    counted = " | ".join(f"{number:,}" for number in (len(case), *sums, len(case) - len(ended)))
+    recovery = f"{statistics.median(ended):.1f} / {max(ended):.1f}" if ended else "-"
+    return f"| {fault} | {delivery} | {counted} | {recovery} |"

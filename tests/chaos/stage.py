@@ -17,6 +17,9 @@ from tests.chaos.feed import Feed
 from tests.chaos.fleet import Fleet
 from tests.end_to_end.world import CLOCK, PipelineOnServers, eventually
 
+# Asking takes two new clients: more often, and the asking would be most of what a round costs.
+ASK_EVERY_S = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -69,9 +72,11 @@ class Stage:
         return {partition.number: end - lag[partition] for partition, end in ends.items()}
 
     def await_committed(self, marks: dict[int, int], what: str) -> None:
-        eventually(
-            patient(lambda: all(self.committed()[number] >= mark for number, mark in marks.items())), what, 120.0
-        )
+        def answered() -> bool:
+            committed = self.committed()
+            return all(committed[number] >= mark for number, mark in marks.items())
+
+        eventually(patient(answered), what, 120.0, ASK_EVERY_S)
 
     def await_visible(self) -> None:
         """Until readers of committed records see all that the output topics hold now.
@@ -91,7 +96,7 @@ class Stage:
             finally:
                 reader.close()
 
-        eventually(patient(seen), "all outputs are visible to readers of committed records", 120.0)
+        eventually(patient(seen), "all outputs are visible to readers of committed records", 120.0, ASK_EVERY_S)
 
 
 def patient(condition: Callable[[], bool]) -> Callable[[], bool]:
