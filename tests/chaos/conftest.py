@@ -15,11 +15,11 @@ from stream_ae.training import train
 from tests.chaos.reliability import Row, keep, kept, write_page
 from tests.chaos.rounds import MODEL, Theatre
 from tests.end_to_end.world import CHANNELS, WINDOW, signal_rows
+from tests.page import PAGE
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "var" / "chaos" / "results.jsonl"
 ROUNDS = ROOT / "var" / "chaos" / "rounds"
-PAGE = ROOT / "docs" / "RELIABILITY.md"
 
 
 @pytest.fixture(scope="session")

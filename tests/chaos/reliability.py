@@ -1,4 +1,4 @@
-"""docs/RELIABILITY.md: what the rounds found, in a table that the suite writes itself."""
+"""What the rounds found, as the section that the suite writes itself."""
 
 import json
 import statistics
@@ -10,8 +10,7 @@ from pathlib import Path
 from tests.chaos.faults import FAULTS
 from tests.chaos.known import STREAMS_PER_PARTITION
 from tests.chaos.rounds import PARTITIONS, WORKERS, Plan, Played
-
-BEGIN, END = "<!-- chaos: begin, written by make chaos -->", "<!-- chaos: end -->"
+from tests.page import write_section
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +57,11 @@ def kept(file: Path) -> list[Row]:
 
 
 def write_page(page: Path, rows: Sequence[Row]) -> None:
-    """Put the table between the page's marks; the rest of the page stays as it is."""
-    old = page.read_text(encoding="utf-8") if page.exists() else f"# Reliability\n\n{BEGIN}\n{END}\n"
-    before, rest = old.split(BEGIN)
-    after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n{_section(rows)}{END}{after}", encoding="utf-8")
+    """Put the table of all rounds into the page."""
+    write_section(page, "chaos", "make chaos", _section(rows))
 
 
-def _section(rows: Sequence[Row]) -> str:
+def _section(rows: Sequence[Row]) -> list[str]:
     records, rounds = sum(row.records for row in rows), len(rows)
     streams = PARTITIONS * STREAMS_PER_PARTITION
     lines = [
@@ -93,7 +89,7 @@ def _section(rows: Sequence[Row]) -> str:
     order = {fault: place for place, fault in enumerate(FAULTS)}
     for (fault, delivery), case in sorted(by_case.items(), key=lambda item: (order[item[0][0]], item[0][1])):
         lines.append(_line(fault, delivery, case))
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def _line(fault: str, delivery: str, case: Sequence[Row]) -> str:

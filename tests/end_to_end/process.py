@@ -22,13 +22,17 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings, folder: Path, name: str, environment: Mapping[str, str] | None = None):
         self.log = folder / f"{name}.log"
-        config = folder / f"{name}.yaml"
-        config.write_text(yaml.safe_dump(as_file(settings, name)), encoding="utf-8")
-        command = [sys.executable, "-m", "stream_ae.cli", "--config", str(config), "worker"]
+        self.config = folder / f"{name}.yaml"
+        self.config.write_text(yaml.safe_dump(as_file(settings, name)), encoding="utf-8")
+        command = [sys.executable, "-m", "stream_ae.cli", "--config", str(self.config), "worker"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stderr=log, env={**os.environ, **(environment or {})}
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
