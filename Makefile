@@ -8,6 +8,7 @@ READY := $(VENV)/.installed
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 FUZZ_S ?= 120
+# CHAOS_GO_ON=1 keeps the rounds of a run that was cut off, and plays the others.
 # A round mostly waits: several at once, each with servers of its own, keep two cores busy.
 CHAOS_JOBS ?= 4
 export MLFLOW_DISABLE_TELEMETRY = true
@@ -73,7 +74,7 @@ bench: $(READY) ## Measurements, as ratios to the raw echo loop
 
 .PHONY: chaos
 chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each in CHAOS_JOBS=4 worlds at once, and write docs/RELIABILITY.md
-	rm -rf var/chaos
+	$(if $(CHAOS_GO_ON),,rm -rf var/chaos)
 	$(BIN)/python -m pytest -m chaos -q -n $(CHAOS_JOBS) tests/chaos $(PYTEST_ARGS)
 
 .PHONY: proof

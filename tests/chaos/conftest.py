@@ -53,7 +53,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "round_number" in metafunc.fixturenames:
-        first, rounds = (
-            int(os.environ.get(name, usual)) for name, usual in (("CHAOS_FIRST", "0"), ("CHAOS_ROUNDS", "20"))
-        )
-        metafunc.parametrize("round_number", range(first, first + rounds))
+        metafunc.parametrize("round_number", range(int(os.environ.get("CHAOS_ROUNDS", "20"))))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Rounds that an earlier run has kept are not played again."""
+    played = {(row.number, row.fault, row.delivery) for row in kept(RESULTS)} if RESULTS.exists() else set()
+    again = [item for item in items if _round_of(item) in played]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if item not in again]
+
+
+def _round_of(item: pytest.Item) -> tuple[object, ...]:
+    callspec = getattr(item, "callspec", None)
+    names = ("round_number", "fault", "delivery")
+    return tuple(callspec.params.get(name) for name in names) if callspec is not None else ()

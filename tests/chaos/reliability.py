@@ -19,6 +19,7 @@ class Row:
 
     fault: str
     delivery: str
+    number: int
     records: int
     lost: int
     doubled: int
@@ -29,7 +30,7 @@ class Row:
 
 def failed_row(plan: Plan, error: Exception) -> Row:
     """Of a round that did not come to its end."""
-    return Row(plan.fault, plan.delivery, 0, 0, 0, 0, 0.0, str(error).partition("\n")[0] or "failed")
+    return Row(plan.fault, plan.delivery, plan.number, 0, 0, 0, 0, 0.0, str(error).partition("\n")[0] or "failed")
 
 
 def row_of(played: Played) -> Row:
@@ -37,6 +38,7 @@ def row_of(played: Played) -> Row:
     return Row(
         played.plan.fault,
         played.plan.delivery,
+        played.plan.number,
         verdict.records,
         verdict.lost,
         verdict.doubled,

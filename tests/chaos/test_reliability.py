@@ -11,7 +11,7 @@ FAULT = "worker added"
 def test_the_table_counts_the_rounds_of_each_fault(tmp_path: Path) -> None:
     results, page = tmp_path / "var" / "results.jsonl", tmp_path / "page.md"
     for doubled, recovery_s in ((0, 1.0), (7, 4.0), (0, 2.0)):
-        keep(Row(FAULT, "at_least_once", 1000, 0, doubled, 0, recovery_s), results)
+        keep(Row(FAULT, "at_least_once", 0, 1000, 0, doubled, 0, recovery_s), results)
     keep(failed_row(Plan(FAULT, "at_least_once", 3), AssertionError("not within 120 s: everything\nmore")), results)
     write_page(page, kept(results))
     text = page.read_text(encoding="utf-8")
