@@ -26,6 +26,8 @@ FROZEN_BROKER_S = 20.0
 NO_ROOM_BYTES = 16_384
 RETRAIN_ENDS_WITHIN_S = 90.0
 PROMOTED, LOCKED = 0, 5
+# Records of each partition: what is flagged is left out, and spikes flag most of the short windows that hold them.
+ENOUGH_TO_RETRAIN = 500
 
 
 def worker_killed(stage: Stage) -> None:
@@ -173,6 +175,7 @@ def retrain_dies(step: Step) -> Fault:
 
 
 def _retrain_dies(stage: Stage, step: Step | None) -> None:
+    stage.await_committed(dict.fromkeys(stage.feed.partitions, ENOUGH_TO_RETRAIN), "there is enough to train on")
     changes: Mapping[str, Mapping[str, object]] = {"training": {"max_epochs": 2, "window": 8}, "retrain": RETRAIN}
     config = written(with_changes(stage.pipeline.settings, changes), stage.folder, "retrain")
     log = stage.folder / "retrain.log"
