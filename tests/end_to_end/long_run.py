@@ -170,8 +170,8 @@ def told(done: LongRun) -> list[str]:
         f"{done.records:,} records of {streams_of(done.records):,} streams through one worker process, "
         f"{PARTITIONS} partitions, at_least_once. {ALIVE:,} streams are alive at a time; each sends {LIFE} records, "
         f"one a second of record time, ends for good and is forgotten {STATE_TTL_S:g} s later. Records are sent as "
-        f"fast as they are answered, at most {BACKLOG:,} of them waiting. Memory is private memory: resident, without "
-        "what is mapped from files, such as torch's libraries.",
+        f"fast as they are answered, at most {BACKLOG:,} of them waiting. Memory is private memory (resident, without "
+        "what is mapped from files, such as torch's libraries).",
         "",
         "| | |",
         "|---|---:|",

@@ -86,7 +86,8 @@ def assert_exactly_the_broken_are_dead(
     settings = pipeline.settings.model_copy(update={"delivery": delivery})
     pipeline.publish(version)
     dice = random.Random(SEED)
-    sent = list(mixed(dice, good_count, fuzzed(dice, fuzzed_count)))
+    payloads = fuzzed(dice, fuzzed_count)
+    sent = list(mixed(dice, good_count, payloads))
     send(pipeline, sent)
     worker = start_process(settings)
     eventually(lambda: not sum(group_lag(settings.kafka, settings.topics.raw).values()), "all is committed", WITHIN_S)
@@ -96,6 +97,7 @@ def assert_exactly_the_broken_are_dead(
     assert [raw[f"{settings.topics.raw}/{n % PARTITIONS}/{n // PARTITIONS}"] for n in range(len(sent))] == sent
     broken = broken_of(raw)
     assert fuzzed_count / 2 < len(broken) < fuzzed_count
+    assert {raw[place].value for place in broken} <= set(payloads)
     dead, cleaned = by_source(pipeline.dead_letters.batches), by_source(pipeline.cleaned.batches)
     for source, record in raw.items():
         what = f"{source}: {record.value[:200]!r} with key {record.key!r}"
