@@ -352,16 +352,24 @@ class Worker:
 
     def _drain(self) -> None:
         """Answer what has been fetched, within the deadline; the rest is read again by whoever comes next."""
-        deadline = Deadline.after(self._clock, self._settings.worker.drain_timeout_s)
         if self._must_start_over:
             self._forget(tuple(self._assigned))
+        try:
+            self._answer_buffered()
+            self._commit()
+        except TransactionError as error:
+            # Most likely the group has moved on meanwhile: these records are its other members' to answer.
+            log.warning("drained in vain", reason=str(error))
+            self._forget(tuple(self._assigned))
+        log.info("drained", records=self._totals.records, left_in_buffer=self._pipeline.buffered_records)
+
+    def _answer_buffered(self) -> None:
+        deadline = Deadline.after(self._clock, self._settings.worker.drain_timeout_s)
         while not deadline.passed():
             self._submit()
             if not self._in_flight:
                 break
             self._finish(self._in_flight.popleft())
-        self._commit()
-        log.info("drained", records=self._totals.records, left_in_buffer=self._pipeline.buffered_records)
 
     def _forget(self, partitions: Sequence[Partition]) -> None:
         self._pipeline.revoke(partitions)

@@ -1,6 +1,7 @@
 """The loop with outputs and offsets in one transaction: whatever goes wrong, each record leaves once."""
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ae.errors import DeliveryError, RestartError, TransientError
+from stream_ae.records import RecordBatch
 from stream_ae.settings import Settings, WorkerSettings
 from stream_ae.testing import InMemoryBroker, ManualClock
-from tests.worker.fakes import OneWorker, sample
+from tests.worker.fakes import MeanModel, OneWorker, sample
 
 SETTINGS = Settings(delivery="exactly_once", worker=WorkerSettings(commit_interval_s=0.2))
 WINDOW = 4
@@ -135,6 +137,31 @@ def test_a_topic_that_refuses_for_a_while_costs_aborts_and_no_record(
     broker.accept(SETTINGS.topics.cleaned)
     one.turn_until(lambda: one.committed() == 5)
     assert one.cleaned() == expected(5)
+
+
+def test_a_worker_told_to_stop_whose_last_transaction_fails_leaves_its_records_to_the_next(
+    broker: InMemoryBroker, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, stop = OneWorker(broker, clock, SETTINGS), threading.Event()
+    poll = one.source.poll
+
+    def told_to_stop_by_the_first_records(max_records: int, timeout_s: float) -> RecordBatch:
+        records = poll(max_records, timeout_s)
+        if len(records):
+            stop.set()
+            broker.fail_next_commit()
+        return records
+
+    monkeypatch.setattr(one.source, "poll", told_to_stop_by_the_first_records)
+    one.use(MeanModel())
+    send(broker, 5)
+    one.worker.run(stop)
+    one.delivery.close()
+    assert (one.committed(), one.cleaned()) == (0, [])
+    other = OneWorker(broker, clock, SETTINGS)
+    other.join()
+    other.turn_until(lambda: other.committed() == 5)
+    assert other.cleaned() == expected(5)
 
 
 def test_a_second_worker_in_the_slot_puts_the_first_out(broker: InMemoryBroker, clock: ManualClock) -> None:
