@@ -131,7 +131,8 @@ def _raw_differs(raw: Written, partitions: Mapping[int, KnownPartition]) -> list
     wrong = []
     for batch in raw.batches:
         for number, offset, value in zip(batch.partition.tolist(), batch.offset.tolist(), batch.values, strict=True):
-            if partitions[number].records[offset].value != value:
+            known = partitions[number].records
+            if offset >= len(known) or known[offset].value != value:
                 wrong.append(f"raw/{number}/{offset} is not what was sent")
     sent = sum(len(partition.records) for partition in partitions.values())
     held = sum(len(batch) for batch in raw.batches)

@@ -38,14 +38,15 @@ class Expected:
 
 
 class KnownPartition:
-    """The records of one partition, made one by one; the same seed makes the same ones.
+    """The records of one partition, made one by one; the same seed makes the same ones, from `start_ms` on.
 
     Offset i of the raw partition is record i: nobody else writes to it.
     """
 
-    def __init__(self, number: int, seed: int) -> None:
+    def __init__(self, number: int, seed: int, start_ms: int = START_MS) -> None:
         self.records: list[Known] = []
         self._number = number
+        self._start_ms = start_ms
         self._dice = random.Random(f"{seed}/{number}")
         self._noise = np.random.default_rng([seed, number])
         self._streams = {f"p{number}-{name}": _Stream(name) for name in range(STREAMS_PER_PARTITION)}
@@ -62,7 +63,7 @@ class KnownPartition:
 
     def _next(self, index: int) -> Known:
         name = self._dice.choice(sorted(self._streams))
-        stream, at_ms = self._streams[name], START_MS + STEP_MS * index
+        stream, at_ms = self._streams[name], self._start_ms + STEP_MS * index
         kind = self._dice.random()
         if kind < 0.05 and stream.samples:
             return Known(self._broken(name, at_ms), at_ms, None, slice(0))
@@ -96,7 +97,7 @@ class KnownPartition:
                 json.dumps(record | {"values": good | {"humidity": 1.0}}).encode(),
                 json.dumps(record | {"values": [1.0, 2.0]}).encode(),
                 # Refused only by who knows the stream's last sample: state that a crash must not lose.
-                json.dumps(record | {"timestamp": START_MS - 60_000}).encode(),
+                json.dumps(record | {"timestamp": self._start_ms - 60_000}).encode(),
             ]
         )
 
