@@ -40,7 +40,7 @@ class Versions:
 
 
 class Judge:
-    """Knows every answer that a sample can get: by each version, with all of its look-ahead or, if hurried, with less."""
+    """Knows every answer that a sample can get: by each version, with all its look-ahead or, if hurried, with less."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference

@@ -13,18 +13,23 @@ from tests.flow.raw_log import Event, Left, MeanModel, Raw, Trace
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample of a stream, where it came from."""
+    """One sample of a stream, where it came from, and from which offset on the log must be read to admit it."""
 
     raw: Raw
     timestamp_ms: int
     value: float
+    since: int
 
 
 @dataclass(eq=False)
 class Epoch:
-    """Samples of one stream that know of each other, oldest first: no silence longer than the time to live between."""
+    """Samples of one stream that know of each other, oldest first: no silence longer than the time to live between.
+
+    shadow_ms:  the end of the refused blocks in it; whoever begins reading at one of them refuses what is before that.
+    """
 
     samples: list[Sample] = field(default_factory=list)
+    shadow_ms: int = -1
 
     def x(self) -> Float32:
         return np.array([[sample.value, 1.0] for sample in self.samples], np.float32)
@@ -61,13 +66,17 @@ class Reference:
         self._seen[stream] = now
         if not fresh and raw.times[0] < self._newest[stream]:
             self.reasons[raw.partition, raw.offset] = "timestamp_backwards"
+            if len(raw.times) > 1:
+                epoch = self.epochs[stream][-1]
+                epoch.shadow_ms = max(epoch.shadow_ms, raw.times[-1])
             return
         self._newest[stream] = raw.times[-1]
         if fresh:
             self.epochs.setdefault(stream, []).append(Epoch())
         epoch = self.epochs[stream][-1]
         first = len(epoch.samples)
-        epoch.samples += [Sample(raw, *sample) for sample in zip(raw.times, raw.values, strict=True)]
+        since = epoch.samples[-1].since if raw.times[0] <= epoch.shadow_ms else raw.offset
+        epoch.samples += [Sample(raw, *sample, since) for sample in zip(raw.times, raw.values, strict=True)]
         self.places[raw.partition, raw.offset] = [(epoch, at) for at in range(first, len(epoch.samples))]
 
     def is_over(self, epoch: Epoch) -> bool:
@@ -80,7 +89,7 @@ class Reference:
         """The oldest offset that a live stream of the partition still needs; the end of its log if there is none."""
         ends = [raw.offset + 1 for raw in self.log if raw.partition == partition]
         newest = [epochs[-1] for (number, _), epochs in self.epochs.items() if number == partition]
-        needed = [epoch.samples[-window:][0].raw.offset for epoch in newest if not self.is_over(epoch)]
+        needed = [epoch.samples[-window:][0].since for epoch in newest if not self.is_over(epoch)]
         return min(needed, default=ends[-1] if ends else 0)
 
     def _silent(self, stream: tuple[int, str], now_ms: int) -> bool:
@@ -89,7 +98,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a version says of one sample."""
+    """What a version says of one sample; `x_hat` as it is written: as few digits as tell float32 numbers apart."""
 
     x_hat: float
     score: float
@@ -99,8 +108,8 @@ class Answer:
 def answers_of(epoch: Epoch, model: MeanModel) -> Iterator[Answer]:
     """The answer to each of these samples; after the last one there are no newer ones."""
     said = model.infer(windows_of(epoch.x(), model.window, model.lookahead))
-    for x_hat, score in zip(said.x_hat[:, 0].tolist(), said.score.tolist(), strict=True):
-        yield Answer(x_hat, score, not score <= model.threshold)
+    for x_hat, score in zip(said.x_hat[:, 0], said.score.tolist(), strict=True):
+        yield Answer(float(str(x_hat)), score, not score <= model.threshold)
 
 
 def state_of(flag: bool, before: bool) -> str:

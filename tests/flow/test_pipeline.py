@@ -284,6 +284,41 @@ def test_a_rebuilding_worker_knows_how_late_it_was() -> None:
     assert second.left.of(0) == whole.left.of(0, since=6)
 
 
+@pytest.mark.parametrize("max_records", [1, 3, 100])
+def test_a_rebuilding_worker_refuses_the_block_that_was_refused(max_records: int) -> None:
+    """The block of `y` begins too early and reaches far: one that met it first would refuse all that follows."""
+    times = [("y", [100]), ("x", [100]), ("y", [90, 200]), *[("y", [110 + offset]) for offset in range(6)]]
+    records = [
+        Raw(offset, 0, stream, START_MS + offset, tuple(START_MS + ms for ms in at), (float(offset),) * len(at))
+        for offset, (stream, at) in enumerate(times)
+    ]
+    settings = Settings(batch=BatchSettings(max_records=max_records))
+    whole = bench(None, settings)
+    whole.feed(records)
+    whole.run()
+    first = bench(None, settings)
+    first.feed(records[:7])
+    first.run()
+    first.commit()
+    assert first.committed[P0] == Position(7, metadata_of(Rewind(0, START_MS)))
+    second = Bench(settings, MeanModel(), first.committed)
+    second.feed(records)
+    second.run()
+    assert second.left.of(0) == whole.left.of(0, since=7)
+    assert not any(trace.reason for trace in second.left.of(0).values())
+
+
+def test_a_refused_block_holds_the_rewind_offset_back_no_longer_than_its_window() -> None:
+    one = bench()
+    times = [(100,), (90, 120), (110,), *[(130 + offset,) for offset in range(4)]]
+    one.feed(
+        [Raw(i, 0, "s", START_MS, tuple(START_MS + ms for ms in at), (1.0,) * len(at)) for i, at in enumerate(times)]
+    )
+    one.run()
+    one.commit()
+    assert one.committed[P0] == Position(7, metadata_of(Rewind(3, START_MS)))
+
+
 def test_a_foreign_commit_means_no_rewind() -> None:
     assert bench().pipeline.assign({P0: Position(7, "by another tool")}) == {}
 

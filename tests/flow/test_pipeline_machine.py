@@ -31,41 +31,68 @@ TTL_MS = 100
 IDLE_S = 5.0
 START_MS = 1_700_000_000_000  # small numbers would be read as seconds
 NUMBERS = (0, 1)
-MODELS = (
-    MeanModel(),
-    MeanModel(version="2", shift=100.0, threshold=1.0),
-    MeanModel(version="3", shift=200.0, lookahead=1),
-    MeanModel(version="4", shift=300.0, lookahead=3, threshold=1.0),
-)
+MODELS = {
+    "1": MeanModel(),
+    "2": MeanModel(version="2", shift=100.0, threshold=1.0),
+    "3": MeanModel(version="3", shift=200.0, lookahead=1),
+    "4": MeanModel(version="4", shift=300.0, lookahead=3, threshold=1.0),
+}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the streams of one run behave: their names, and what Kafka's time does from record to record."""
+
+    streams: str
+    steps_ms: tuple[int, ...]
+
+
+# A lone stream asks for no more of the log than it needs; disorder makes partition time differ from the records'.
+PACES = [
+    Pace("xy", (1, 2, 10)),
+    Pace("x", (5, 30, 0)),
+    Pace("xyyyyy", (1, 2, 10)),
+    Pace("xyz", (10, 0, -40, 90, 150)),
+    Pace("xyz", (5, 90, -90, 60)),
+]
+# By kind, the timestamps of a record's samples, from its Kafka time on.
+KINDS = {
+    "sample": (0,),
+    "late": (-30,),
+    "block": (0, 1, 2),
+    "at once": (0, 0, 0),
+    "disordered": (0, 5, 3),
+    "overlapping": (-30, 5, 60),
+    "tombstone": (),
+    "broken": (0,),
+}
 
 
 @dataclass(frozen=True)
 class NewRecord:
-    """What a record adds to the log of its partition; times are steps."""
+    """What a record adds to the log of its partition; `stream` and `step` choose from a pace."""
 
     partition: int
-    stream: str
     kind: str
+    stream: int
+    step: int
     gap: int
-    step_ms: int
-    late_ms: int
-    times: tuple[int, ...]
     values: tuple[float, ...]
 
 
 RECORDS = st.builds(
     NewRecord,
     st.sampled_from(NUMBERS),
-    st.sampled_from("xyz"),
-    st.sampled_from(["sample", "sample", "sample", "block", "tombstone", "broken"]),
+    st.sampled_from([*["sample"] * 7, *KINDS]),
+    st.integers(0, 5),
+    st.integers(0, 4),
     st.sampled_from([1, 1, 3]),
-    st.sampled_from([0, 1, 10, 30, -40, 90, 150]),
-    st.sampled_from([0, 0, 0, 20]),
-    st.sampled_from([(0, 1, 2), (0, 0, 0), (0, 5, 3), (0, 5, 40)]),
     st.tuples(*[st.sampled_from([0.0, 1.0, 2.0, 5.0, 9.0, math.nan])] * 3),
 )
+CHORES = st.lists(st.sampled_from(["feed", "take", "wait", "complete", "commit"]), min_size=1, max_size=8)
 COUNTS = st.integers(1, 8)
-CHOICE = st.integers(0, 1)
+WHICH = st.integers(0, 1)
+VERSIONS = st.sampled_from(list(MODELS))
 
 
 @dataclass(eq=False)
@@ -74,10 +101,14 @@ class Member:
 
     bench: Bench
     model: MeanModel
-    now: set[MeanModel]
-    ever: set[MeanModel]
+    now: set[MeanModel] = field(default_factory=set)
+    ever: set[MeanModel] = field(default_factory=set)
     holdings: dict[int, Holding] = field(default_factory=dict)
     open: Left = field(default_factory=Left)
+
+    def __post_init__(self) -> None:
+        self.now.add(self.model)
+        self.ever.add(self.model)
 
 
 class TwoWorkers(RuleBasedStateMachine):
@@ -93,88 +124,133 @@ class TwoWorkers(RuleBasedStateMachine):
         self.now_s = 0.0
         self.hurried = False
         self.settings = Settings()
-        self.desired = MODELS[0]
+        self.pace = PACES[0]
+        self.desired = MODELS["1"]
         self.told = {self.desired}
 
-    @initialize(max_records=st.integers(1, 12), model=st.sampled_from(MODELS))
-    def begin(self, max_records: int, model: MeanModel) -> None:
+    @initialize(
+        max_records=st.integers(1, 12),
+        version=VERSIONS,
+        pace=st.sampled_from(PACES),
+        records=st.lists(RECORDS, min_size=8, max_size=40),
+        owners=st.tuples(WHICH, WHICH),
+        times=st.integers(0, 4),
+    )
+    def begin(
+        self,
+        max_records: int,
+        version: str,
+        pace: Pace,
+        records: Sequence[NewRecord],
+        owners: tuple[int, int],
+        times: int,
+    ) -> None:
         batch = BatchSettings(max_records=max_records, state_ttl_s=TTL_MS / 1000, idle_flush_s=IDLE_S)
         self.settings = Settings(batch=batch)
-        self.desired, self.told = model, {model}
+        self.pace = pace
+        self.desired = MODELS[version]
+        self.told = {self.desired}
+        self.append(records)
+        for number, which in zip(NUMBERS, owners, strict=True):
+            self._assign(self._member(which), number)
+        for which in range(len(self.owners)):
+            self.turn(which, times, count=3)
 
     # -- what happens to the log and the clock ---------------------------------------------------------------------
 
-    @rule(records=st.lists(RECORDS, min_size=1, max_size=8))
+    @rule(records=st.lists(RECORDS, min_size=1, max_size=10))
     def append(self, records: Sequence[NewRecord]) -> None:
+        streams, steps_ms = self.pace.streams, self.pace.steps_ms
         for new in records:
             before = self._log_of(new.partition)[-1:] or [Raw(-1, kafka_ms=START_MS)]
-            kafka_ms = before[0].kafka_ms + new.step_ms
-            count = 3 if new.kind == "block" else 1
-            times = tuple(kafka_ms - new.late_ms + time for time in new.times[:count])
-            values = None if new.kind == "tombstone" else new.values[:count]
-            offset = before[0].offset + new.gap
-            self.reference.append(Raw(offset, new.partition, new.stream, kafka_ms, times, values, new.kind == "broken"))
+            kafka_ms = before[0].kafka_ms + steps_ms[new.step % len(steps_ms)]
+            times = tuple(kafka_ms + time for time in KINDS[new.kind])
+            values = None if new.kind == "tombstone" else new.values[: len(times)]
+            where = (before[0].offset + new.gap, new.partition, streams[new.stream % len(streams)], kafka_ms)
+            self.reference.append(Raw(*where, times, values, new.kind == "broken"))
 
-    @rule(seconds=st.sampled_from([0.1, 3.0, 6.0]))
+    @rule(seconds=st.sampled_from([0.125, 3.0, 6.0]))
     def time_passes(self, seconds: float) -> None:
         self.now_s += seconds
         for member in self.members:
-            for held in member.holdings.values():
-                held.hurry(fed_before_s=self.now_s - IDLE_S)
-                self.hurried |= bool(held.hurried)
+            self._hurry(member, fed_before_s=self.now_s - IDLE_S)
 
-    @rule(model=st.sampled_from(MODELS))
-    def a_version_is_desired(self, model: MeanModel) -> None:
-        self.desired = model
-        self.told.add(model)
+    @rule(version=VERSIONS)
+    def a_version_is_desired(self, version: str) -> None:
+        self.desired = MODELS[version]
+        self.told.add(self.desired)
 
     # -- what happens to the group ---------------------------------------------------------------------------------
 
     @precondition(lambda self: self.unowned)
-    @rule(which=CHOICE, number=CHOICE)
-    def assign(self, which: int, number: int) -> None:
-        if which >= len(self.members):
-            bench = Bench(self.settings, self.desired, {})
-            self.members.append(Member(bench, self.desired, {self.desired}, {self.desired}))
-        self._assign(self.members[min(which, len(self.members) - 1)], self.unowned[number % len(self.unowned)])
+    @rule(to=WHICH, choice=WHICH)
+    def assign(self, to: int, choice: int) -> None:
+        self._assign(self._member(to), self.unowned[choice % len(self.unowned)])
 
     @precondition(lambda self: self.owners)
-    @rule(which=CHOICE, number=CHOICE, finish=st.booleans())
-    def revoke(self, which: int, number: int, finish: bool) -> None:
-        member = self.owners[which % len(self.owners)]
+    @rule(which=WHICH, choice=WHICH, finish=st.booleans(), to=WHICH)
+    def hand_over(self, which: int, choice: int, finish: bool, to: int) -> None:
+        """As it is asked to; what is in flight is finished if there is time."""
+        member = self._owner(which)
+        number = list(member.holdings)[choice % len(member.holdings)]
         while finish and member.bench.works:
             self._complete(member)
         self._commit(member)
-        self._forget(member, [_one_of(member.holdings, number)])
+        self._forget(member, [number])
+        self._assign(self._member(to), number)
 
     @precondition(lambda self: self.owners)
-    @rule(which=CHOICE, number=CHOICE)
-    def lose(self, which: int, number: int) -> None:
-        """Without being asked: then the transaction cannot be committed any more."""
-        member = self.owners[which % len(self.owners)]
-        self._forget(member, [_one_of(member.holdings, number)])
+    @rule(which=WHICH, choice=WHICH)
+    def lose(self, which: int, choice: int) -> None:
+        """Without being asked: then the transaction cannot be committed, and the rest is read again."""
+        member = self._owner(which)
+        lost = list(member.holdings)[choice % len(member.holdings)]
+        kept = [number for number in member.holdings if number != lost]
         self._start_over(member)
+        for number in kept:
+            self._assign(member, number)
 
     @precondition(lambda self: self.owners)
-    @rule(which=CHOICE, back=st.booleans())
+    @rule(which=WHICH, back=st.booleans())
     def abort(self, which: int, back: bool) -> None:
-        member = self.owners[which % len(self.owners)]
+        member = self._owner(which)
         numbers = list(member.holdings)
         self._start_over(member)
         for number in numbers if back else ():
             self._assign(member, number)
 
     @precondition(lambda self: self.members)
-    @rule(which=CHOICE)
-    def crash(self, which: int) -> None:
-        self.members.pop(which % len(self.members))
+    @rule(which=WHICH, to=st.none() | WHICH)
+    def crash(self, which: int, to: int | None) -> None:
+        gone = self.members.pop(which % len(self.members))
+        if to is not None:
+            for number in gone.holdings:
+                self._assign(self._member(to), number)
 
     # -- what a worker does ----------------------------------------------------------------------------------------
 
+    @precondition(lambda self: self.owners)
+    @rule(which=WHICH, chores=CHORES, count=COUNTS)
+    def work(self, which: int, chores: Sequence[str], count: int) -> None:
+        """In any order."""
+        member = self._owner(which)
+        for chore in chores:
+            self._do(chore, member, count)
+
+    @precondition(lambda self: self.owners)
+    @rule(which=WHICH, times=st.integers(1, 4), count=COUNTS)
+    def turn(self, which: int, times: int, count: int) -> None:
+        """In the order of the worker's loop."""
+        member = self._owner(which)
+        for _ in range(times):
+            self._use(member, self.desired)
+            for chore in ("feed", "complete", "take", "take", "commit"):
+                self._do(chore, member, count)
+
     @precondition(lambda self: self.members)
-    @rule(which=CHOICE, parts=st.lists(st.tuples(st.sampled_from(NUMBERS), COUNTS), min_size=1, max_size=3))
-    def feed(self, which: int, parts: Sequence[tuple[int, int]]) -> None:
-        """One poll; of partitions that are not its own it may bring what was fetched before they went."""
+    @rule(which=WHICH, parts=st.lists(st.tuples(st.sampled_from(NUMBERS), COUNTS), min_size=1, max_size=3))
+    def poll(self, which: int, parts: Sequence[tuple[int, int]]) -> None:
+        """Of partitions that are not its own it may bring what was fetched before they went."""
         member = self.members[which % len(self.members)]
         polled = []
         for number, count in parts:
@@ -182,50 +258,29 @@ class TwoWorkers(RuleBasedStateMachine):
             polled += self._fetched(number, held, count) if held is not None else self._log_of(number)[-count:]
         member.bench.feed(polled, self.now_s)
 
-    @precondition(lambda self: self.members)
-    @rule(which=CHOICE, device_idle=st.booleans())
-    def take(self, which: int, device_idle: bool) -> None:
-        member = self.members[which % len(self.members)]
-        if len(member.bench.works) < 2:
-            member.bench.take(self.now_s, device_idle)
-
     @precondition(lambda self: any(member.bench.works for member in self.members))
-    @rule(which=CHOICE)
+    @rule(which=WHICH)
     def complete(self, which: int) -> None:
+        """Also by one that has lost all its partitions meanwhile."""
         busy = [member for member in self.members if member.bench.works]
         self._complete(busy[which % len(busy)])
 
     @precondition(lambda self: self.members)
-    @rule(which=CHOICE, heard=st.booleans())
-    def commit(self, which: int, heard: bool) -> None:
-        """The group takes the offsets; whether the worker hears of it is another matter."""
-        self._commit(self.members[which % len(self.members)], heard)
-
-    @precondition(lambda self: self.owners)
-    @rule(which=CHOICE, count=COUNTS, commit=st.booleans())
-    def turn(self, which: int, count: int, commit: bool) -> None:
-        """All of it in the order of the worker's loop."""
-        member = self.owners[which % len(self.owners)]
-        self._use(member, self.desired)
-        for number, held in member.holdings.items():
-            member.bench.feed(self._fetched(number, held, count), self.now_s)
-        if member.bench.works:
-            self._complete(member)
-        while len(member.bench.works) < 2 and member.bench.take(self.now_s, device_idle=not member.bench.works):
-            pass
-        if commit:
-            self._commit(member)
+    @rule(which=WHICH)
+    def commit_unheard(self, which: int) -> None:
+        """The group takes the offsets, and the worker does not hear of it."""
+        self._commit(self.members[which % len(self.members)], heard=False)
 
     @precondition(lambda self: self.members)
-    @rule(which=CHOICE, model=st.sampled_from(MODELS))
-    def use(self, which: int, model: MeanModel) -> None:
-        self._use(self.members[which % len(self.members)], model)
+    @rule(which=WHICH, version=VERSIONS)
+    def use(self, which: int, version: str) -> None:
+        self._use(self.members[which % len(self.members)], MODELS[version])
 
     @precondition(lambda self: self.owners)
-    @rule(which=CHOICE)
+    @rule(which=WHICH)
     def settle(self, which: int) -> None:
         """With nothing more to come, everything leaves and nothing is held."""
-        member = self.owners[which % len(self.owners)]
+        member = self._owner(which)
         for number, held in member.holdings.items():
             member.bench.feed(self._fetched(number, held, len(self.reference.log)), self.now_s)
         self._run(member)
@@ -287,6 +342,28 @@ class TwoWorkers(RuleBasedStateMachine):
     def unowned(self) -> list[int]:
         return [number for number in NUMBERS if not any(number in member.holdings for member in self.members)]
 
+    def _owner(self, which: int) -> Member:
+        return self.owners[which % len(self.owners)]
+
+    def _member(self, which: int) -> Member:
+        """One of the two, started if it is not there."""
+        if which >= len(self.members):
+            self.members.append(Member(Bench(self.settings, self.desired, {}), self.desired))
+        return self.members[min(which, len(self.members) - 1)]
+
+    def _do(self, chore: str, member: Member, count: int) -> None:
+        bench = member.bench
+        match chore:
+            case "feed":
+                for number, held in member.holdings.items():
+                    bench.feed(self._fetched(number, held, count), self.now_s)
+            case "take" | "wait" if len(bench.works) < 2:
+                bench.take(self.now_s, device_idle=chore == "take")
+            case "complete" if bench.works:
+                self._complete(member)
+            case "commit":
+                self._commit(member)
+
     def _log_of(self, number: int) -> list[Raw]:
         return [raw for raw in self.reference.log if raw.partition == number]
 
@@ -319,13 +396,16 @@ class TwoWorkers(RuleBasedStateMachine):
 
     def _use(self, member: Member, model: MeanModel) -> None:
         if model.lookahead != member.model.lookahead:
-            for held in member.holdings.values():
-                held.hurry(fed_before_s=self.now_s)
-                self.hurried |= bool(held.hurried)
+            self._hurry(member, fed_before_s=self.now_s)
         member.bench.pipeline.use(model)
         member.model = model
-        for known in (member.now, member.ever, self.told):
-            known.add(model)
+        for versions in (member.now, member.ever, self.told):
+            versions.add(model)
+
+    def _hurry(self, member: Member, fed_before_s: float) -> None:
+        for held in member.holdings.values() if any(model.lookahead for model in member.now) else ():
+            held.hurry(fed_before_s)
+            self.hurried |= bool(held.hurried)
 
     def _run(self, member: Member) -> None:
         while member.bench.take(self.now_s) or member.bench.works:
@@ -365,10 +445,6 @@ def _named(number: int) -> Partition:
     return Partition("raw", number)
 
 
-def _one_of(holdings: dict[int, Holding], choice: int) -> int:
-    return list(holdings)[choice % len(holdings)]
-
-
 def test_whatever_happens_to_two_workers_what_is_committed_is_what_an_undisturbed_run_says() -> None:
-    limits = settings(max_examples=100, stateful_step_count=40, deadline=None)
+    limits = settings(max_examples=400, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(TwoWorkers, settings=limits)
