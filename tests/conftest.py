@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import hypothesis
 import pytest
 
 from stream_ae.localdev.kafka import embedded_kafka
@@ -16,6 +17,11 @@ from stream_ae.localdev.mlflow import embedded_mlflow
 from stream_ae.localdev.process import free_port
 from stream_ae.localdev.valkey import embedded_valkey
 from stream_ae.settings import TopicSettings
+
+# The same examples in every run, so that a failure is there again; `--hypothesis-profile=search` looks for new ones.
+hypothesis.settings.register_profile("repeat", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("repeat")
 
 SERVER_FIXTURES = {"kafka_servers", "redis_url", "mlflow_uri"}
 KAFKA_IMAGE = "apache/kafka:4.4.0"
