@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+FUZZ_S ?= 120
+# CHAOS_GO_ON=1 keeps the rounds of a run that was cut off, and plays the others.
+# A round mostly waits: several at once, each with servers of its own, keep two cores busy.
+CHAOS_JOBS ?= 4
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .PHONY: help
@@ -58,7 +62,7 @@ floors: $(READY) ## import-linter: who may import whom
 
 .PHONY: tests
 tests: $(READY) ## pytest alone (PYTEST_ARGS=...)
-	$(BIN)/python -m pytest -m "not containers and not bench and not chaos" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not containers and not bench and not chaos and not proof" $(PYTEST_ARGS)
 
 .PHONY: test-containers
 test-containers: $(READY) ## The server tests on Kafka and Redis from testcontainers (needs a Docker engine)
@@ -69,9 +73,19 @@ bench: $(READY) ## Measurements, as ratios to the raw echo loop
 	$(BIN)/python -m pytest -m bench -s -q tests/benchmarks $(PYTEST_ARGS)
 
 .PHONY: chaos
-chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each, and write docs/RELIABILITY.md
-	rm -rf var/chaos
-	$(BIN)/python -m pytest -m chaos -q tests/chaos $(PYTEST_ARGS)
+chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each in CHAOS_JOBS=4 worlds at once, and write docs/RELIABILITY.md
+	$(if $(CHAOS_GO_ON),,rm -rf var/chaos)
+	$(BIN)/python -m pytest -m chaos -q -n $(CHAOS_JOBS) tests/chaos $(PYTEST_ARGS)
+
+.PHONY: proof
+proof: $(READY) ## The full fuzz and the long run (PROOF_RECORDS=10000000) on the real broker; write docs/RELIABILITY.md
+	$(BIN)/python -m pytest -m proof -q tests/end_to_end $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: $(READY) ## Coverage-guided fuzzing of the decoder against a plain reading of the wire format, for FUZZ_S=120 seconds
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target var/fuzz/packages atheris==3.0.0
+	PYTHONPATH=.:var/fuzz/packages $(BIN)/python -m tests.fuzz.guided -max_total_time=$(FUZZ_S) -max_len=4096 \
+	  -artifact_prefix=var/fuzz/ var/fuzz/corpus
 
 # One resolution: the images' locks are cut out of requirements.lock, so they run what the tests ran.
 LOCK := $(BIN)/uv pip compile --quiet --no-emit-index-url --universal --generate-hashes

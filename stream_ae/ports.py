@@ -59,6 +59,14 @@ class RecordSource(Protocol):
         """Records between the read position and the end of each assigned partition, from what is known locally."""
         ...
 
+    def begins(self, partitions: Sequence[Partition], timeout_s: float) -> Mapping[Partition, int]:
+        """The oldest offset that each partition still holds, or its end where it holds nothing: asks the brokers.
+
+        Everything before it has been deleted; above it, offsets without a record are natural (compaction,
+        transactions). Raises TransientError when no broker says so within `timeout_s`.
+        """
+        ...
+
     def close(self) -> None:
         """Leave the group (the listener hears `on_revoked` first)."""
         ...
@@ -204,6 +212,7 @@ class WorkerStatus:
 
     swapped_ms:   when `model` came into service; first_batch_ms: when its first batch was answered (0 = not yet).
     problems:     one sentence each: a refused version and why, a server that is away.
+    lost:         offsets that retention deleted before they were read, since the worker started.
     """
 
     worker: str
@@ -220,6 +229,7 @@ class WorkerStatus:
     partitions: tuple[str, ...] = ()
     address: str = ""
     problems: tuple[str, ...] = field(default=())
+    lost: int = 0
 
 
 class ModelSignal(Protocol):

@@ -35,7 +35,7 @@ class Position:
     """Where a consumer group stands in a partition: what a commit writes and an assignment gives back.
 
     offset:     the next record to answer; everything before it has left its trace.
-    metadata:   opaque text that travels with the committed offset (`flow.offsets` writes the rewind offset into it).
+    metadata:   opaque text that travels with the committed offset: what the next owner needs (`flow.offsets`).
     """
 
     offset: int

@@ -116,11 +116,13 @@ class BatchSettings(Group):
 
 
 class DeadLetterSettings(Group):
-    max_in_a_row: Positive = Field(1000, description="more broken records than this without a good one stop the worker")
+    max_in_a_row: Positive = Field(1000, description="more broken records of a partition in a row stop the worker")
     max_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="more than this share of the newest records broken stops the worker; 1 = never"
+        0.5, description="more than this share of a partition's newest records broken stops the worker; 1 = never"
     )
-    share_over: Positive = Field(10_000, description="how many of the newest records max_share is about")
+    share_over: Positive = Field(
+        10_000, description="how many of the newest records max_share is about, or a little more"
+    )
 
 
 class WorkerSettings(Group):

@@ -24,6 +24,12 @@ class WorkerMetrics:
         self.batches = Counter("stream_ae_batches", "Batches the model answered", registry=r)
         self.commits = Counter("stream_ae_commits", "Offset commits", registry=r)
         self.aborts = Counter("stream_ae_transaction_aborts", "Transactions that failed and were repeated", registry=r)
+        self.rewinds_cut = Counter(
+            "stream_ae_rewinds_cut", "Assigned partitions whose rewind span retention had cut", registry=r
+        )
+        self.lost_offsets = Counter(
+            "stream_ae_lost_offsets", "Offsets that retention deleted before they were read", registry=r
+        )
         self.reloads = Counter("stream_ae_model_reloads", "Model versions put into service", registry=r)
         self.reload_failures = Counter("stream_ae_model_reload_failures", "Model versions refused", registry=r)
         self.model_s = Histogram(

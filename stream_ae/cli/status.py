@@ -113,6 +113,10 @@ def drawn(picture: Picture, now_ms: int) -> "RenderableType":
     lines: list[RenderableType] = [head, lag, table if picture.workers else Text("no worker is running", "yellow")]
     for worker in picture.workers:
         lines += [Text(f"{worker.worker}: {problem}", "yellow") for problem in worker.problems]
+        if worker.lost:
+            lines.append(
+                Text(f"{worker.worker}: retention deleted {worker.lost:,} offsets before they were read", "red")
+            )
     lines += [Text(problem, "red") for problem in picture.problems]
     return Group(*lines)
 

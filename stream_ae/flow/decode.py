@@ -78,6 +78,7 @@ class Decoder:
         columns = {name: column for column, name in enumerate(channels)}
         self._fields = Fields(settings.timestamp_field, settings.values_field, columns)
         self._read = usual_reader(channels, settings)
+        self._stream_mark = b'"%b"' % settings.stream_field.encode()
         self._objects = ObjectReader(settings.values_field)
         self._locator = ValueLocator(settings.values_field, channels)
 
@@ -125,9 +126,11 @@ class Decoder:
         if b"NaN" not in value:
             return None
         try:
-            return self._read(nan_as_null(value))
+            record = self._read(nan_as_null(value))
         except REFUSALS:
             return None
+        # Without a stream, the NaN may have stood there: that is no missing value, and not for the key to make good.
+        return None if record.stream is None and self._stream_mark in value else record
 
     def _usual(self, batch: RecordBatch, rows: _Sorted, layout: Layout, refused: _Refused) -> _Samples:
         records = rows.usual_records
@@ -150,7 +153,7 @@ class Decoder:
             at = int(row[index])
             try:
                 layout.start[at], layout.end[at] = self._objects.span(texts[index])
-            except RecordError as error:  # json is stricter than msgspec in fields nobody asked for: 5000 digits
+            except RecordError as error:  # json is stricter than msgspec in fields nobody asked for: nesting
                 refused.add(at, error)
 
     def _others(self, batch: RecordBatch, rows: list[int], layout: Layout, refused: _Refused) -> list[_Samples]:

@@ -14,7 +14,9 @@ REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that it cannot read."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_JSON = json.JSONDecoder()
+# Longer integers are beyond float64 (infinite, which is refused where it counts); int() refuses more than 4300 digits.
+_MOST_DIGITS = 400
+_JSON = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) <= _MOST_DIGITS else float(text))
 
 
 class Span(NamedTuple):
@@ -86,7 +88,7 @@ def _scan(text: str) -> tuple[dict[str, Any], dict[str, Span]]:
     places: dict[str, Span] = {}
     at = _after_space(text, 0)
     if text[at : at + 1] != "{":
-        other = type(json.loads(text)).__name__
+        other = type(_JSON.decode(text)).__name__
         raise RecordError(Reason.WRONG_SHAPE, f"the record is a JSON {other}; an object is expected")
     at = _after_space(text, at + 1)
     more = text[at : at + 1] != "}"

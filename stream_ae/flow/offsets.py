@@ -1,10 +1,11 @@
-"""What a commit says: how far the group is, and from where the next owner must read to know what we know."""
+"""What a commit says: how far the group is, and what the next owner needs to know what we know."""
 
 from collections import deque
 from dataclasses import dataclass, field
 
 import msgspec
 
+from stream_ae.flow.tally import EMPTY, Tally
 from stream_ae.records import Position
 
 NO_TIME_MS = -1
@@ -24,17 +25,21 @@ class _Metadata(msgspec.Struct):
     rewind: int
     time: int = NO_TIME_MS
     v: int = 1
+    row: int = 0
+    newest: list[tuple[int, int]] = []
 
 
 _decoder = msgspec.json.Decoder(_Metadata)
 
 
-def metadata_of(rewind: Rewind) -> str:
+def metadata_of(rewind: Rewind, tally: Tally = EMPTY) -> str:
     """
-    >>> metadata_of(Rewind(17, 1700000000000))
-    '{"rewind":17,"time":1700000000000,"v":1}'
+    >>> metadata_of(Rewind(17, 1700000000000), Tally(2, ((1250, 0), (31, 2))))
+    '{"rewind":17,"time":1700000000000,"v":1,"row":2,"newest":[[1250,0],[31,2]]}'
     """
-    return msgspec.json.encode(_Metadata(rewind.offset, rewind.time_ms)).decode()
+    return msgspec.json.encode(
+        _Metadata(rewind.offset, rewind.time_ms, row=tally.in_a_row, newest=list(tally.newest))
+    ).decode()
 
 
 def rewind_of(position: Position) -> Rewind:
@@ -45,13 +50,26 @@ def rewind_of(position: Position) -> Rewind:
     >>> rewind_of(Position(20, "written by hand"))
     Rewind(offset=20, time_ms=-1)
     """
+    metadata = _read(position)
+    return Rewind(metadata.rewind, metadata.time)
+
+
+def tally_of(position: Position) -> Tally:
+    """What had left as of the committed offset; an empty tally where the commit says nothing of it, or no sense.
+
+    >>> tally_of(Position(20, '{"rewind":17,"time":5,"v":1}'))
+    Tally(in_a_row=0, newest=())
+    """
+    metadata = _read(position)
+    return Tally.read(metadata.row, metadata.newest)
+
+
+def _read(position: Position) -> _Metadata:
     try:
         metadata = _decoder.decode(position.metadata)
     except (msgspec.DecodeError, UnicodeEncodeError):
-        return Rewind(position.offset)
-    if not 0 <= metadata.rewind <= position.offset:
-        return Rewind(position.offset)
-    return Rewind(metadata.rewind, metadata.time)
+        return _Metadata(position.offset)
+    return metadata if 0 <= metadata.rewind <= position.offset else _Metadata(position.offset)
 
 
 @dataclass(slots=True)
@@ -63,6 +81,7 @@ class Progress:
     read_to:    the next record to take up.
     answered:   the next record to answer; everything before it has left.
     committed:  the newest offset that the group knows.
+    tally:      of the records before `answered`.
     """
 
     live_from: int
@@ -70,6 +89,7 @@ class Progress:
     read_to: int
     answered: int
     committed: int
+    tally: Tally = EMPTY
     _rewinds: deque[tuple[int, Rewind]] = field(default_factory=deque)
 
     @classmethod
@@ -78,7 +98,8 @@ class Progress:
         if position is None:
             return cls(0, NO_TIME_MS, 0, 0, 0)
         rewind = rewind_of(position)
-        progress = cls(position.offset, rewind.time_ms, rewind.offset, position.offset, position.offset)
+        at, tally = position.offset, tally_of(position)
+        progress = cls(at, rewind.time_ms, rewind.offset, at, at, tally)
         progress.note(position.offset, rewind)
         return progress
 
@@ -108,7 +129,7 @@ class Progress:
         The rewind offset never falls, so an earlier one is only more careful.
         """
         rewind = next(rewind for end, rewind in reversed(self._rewinds) if end <= self.answered)
-        return Position(self.answered, metadata_of(rewind))
+        return Position(self.answered, metadata_of(rewind, self.tally))
 
     def mark_committed(self, offset: int) -> None:
         """The group knows; rewind offsets before the one in use are not needed any more."""

@@ -87,7 +87,7 @@ def _named(given: Mapping[str, object], channels: Mapping[str, int]) -> tuple[Sh
 def _named_block(given: Mapping[str, object], channels: Mapping[str, int]) -> Float64:
     columns = {name: column for name, column in given.items() if isinstance(column, list)}
     counts = {len(column) for column in columns.values()}
-    if len(counts) != 1 or any(name not in columns and item is not None for name, item in given.items()):
+    if len(counts) != 1 or any(name not in columns and not _is_missing(item) for name, item in given.items()):
         lengths = ", ".join(f"{name!r} {len(column)}" for name, column in list(columns.items())[:8])
         raise RecordError(Reason.WRONG_SHAPE, f"in a block all channels are lists of one length; here {lengths}")
     count = counts.pop()
@@ -129,6 +129,10 @@ def _numbers(given: Sequence[object], names: Sequence[str]) -> Float64:
     name = names[index % len(names)]
     what = f"{type(given[index]).__name__} {shown(given[index])}"
     raise RecordError(reason, f"channel {name!r} is the {what}; a number that fits float32 or null is expected")
+
+
+def _is_missing(item: object) -> bool:
+    return item is None or item != item
 
 
 def _no_number(item: object) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +11,16 @@ from stream_ae.flow.dead_letter_limits import DeadLetterLimits
 from stream_ae.flow.decide import Decider, flagged
 from stream_ae.flow.emission import Emission, Outputs
 from stream_ae.flow.model import ServedModel
+from stream_ae.flow.tally import Tally
 from stream_ae.records import Inference, Int64, RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far one partition is once what leaves has left: the offset after its last record, and the tally there."""
+
+    offset: int
+    tally: Tally
 
 
 class Outbox:
@@ -70,26 +80,28 @@ class Outbox:
             if failed:
                 chunk.refuse({int(tokens[place]) - chunk.first_token: why for place, why in failed.items()})
 
-    def leave(self) -> tuple[Outputs, dict[int, int]]:
-        """Everything that may leave now, and for each partition the offset after its last record that does.
+    def leave(self, tallies: Mapping[int, Tally]) -> tuple[Outputs, dict[int, Reached]]:
+        """Everything that may leave now, and how far that brings the partitions that it is of.
 
+        tallies: of every partition, as of what has left before.
         Raises TooManyDeadLetters.
         """
+        tallies = dict(tallies)
         blocked: set[int] = set()
         parts: list[tuple[Chunk, Int64]] = []
         for chunk in self._chunks:
             rows = chunk.leaving(blocked)
             if len(rows):
-                self._limits.count(chunk, rows)
+                tallies |= self._limits.counted(chunk, rows, tallies)
                 parts.append((chunk, rows))
         while self._chunks and self._chunks[0].done:
             gone = self._chunks.popleft()
             self._held_records -= len(gone.records)
             self._held_bytes -= gone.size_bytes
-        answered: dict[int, int] = {}
+        ends: dict[int, int] = {}
         for chunk, rows in parts:
-            answered |= _ends(chunk.records, rows)
-        return self._emission.of(parts), answered
+            ends |= _ends(chunk.records, rows)
+        return self._emission.of(parts), {number: Reached(end, tallies[number]) for number, end in ends.items()}
 
     def _by_chunk(self, tokens: Int64) -> Sequence[tuple[Chunk, Int64]]:
         """Which answers belong to which chunk."""

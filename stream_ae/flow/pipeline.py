@@ -170,9 +170,10 @@ class Pipeline:
             serving.outbox.add(work.chunk)
         if inference is not None and answers:
             serving.outbox.answer(work.tokens, inference, work.model, failed or {}, serving.memory.capacity)
-        outputs, answered = serving.outbox.leave()
-        for number, offset in answered.items():
-            self._partitions[number].answered = offset
+        outputs, reached = serving.outbox.leave({number: p.tally for number, p in self._partitions.items()})
+        for number, there in reached.items():
+            self._partitions[number].answered = there.offset
+            self._partitions[number].tally = there.tally
         return outputs
 
     def positions(self) -> dict[Partition, Position]:

@@ -12,6 +12,7 @@ from typing import Any
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import (
+    CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     GroupIdNotFoundError,
     IncompatibleBrokerVersion,
@@ -132,8 +133,8 @@ def group_lag(settings: KafkaSettings, topic: str) -> dict[Partition, int]:
 def _committed(
     client: KafkaAdminClient, settings: KafkaSettings, partitions: Sequence[TopicPartition]
 ) -> Mapping[TopicPartition, Any]:
-    """What the group has committed. A broker that was never asked before makes its offsets topic first: it is asked
-    again within `connect_timeout_s`."""
+    """What the group has committed. A broker that was never asked before makes its offsets topic first, and one that
+    has just begun to look after the group reads it: it is asked again within `connect_timeout_s`."""
     clock = SystemClock()
     deadline = Deadline.after(clock, settings.connect_timeout_s)
     while True:
@@ -143,7 +144,7 @@ def _committed(
             ]
         except GroupIdNotFoundError:
             return {}
-        except CoordinatorNotAvailableError:
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
             if deadline.passed():
                 raise
             clock.wait(threading.Event(), ASK_AGAIN_S)

@@ -47,6 +47,7 @@ class InMemoryBroker:
         self.away = False
         """While true, no broker answers: polls, commits and flushes raise as the real clients do."""
         self._logs: dict[str, list[list[InMemoryRecord]]] = {}
+        self._begins: dict[Partition, int] = {}
         self._groups: dict[str, Group] = {}
         self._refused: set[str] = set()
         self._flushes_to_fail = 0
@@ -79,8 +80,18 @@ class InMemoryBroker:
         return record
 
     def records(self, topic: str) -> list[InMemoryRecord]:
-        """All records of a topic, by partition, in offset order."""
-        return [record for log in self.log(topic) for record in log]
+        """All records of a topic that are not deleted, by partition, in offset order."""
+        return [record for log in self.log(topic) for record in log if record.offset >= self.begin(record.partition)]
+
+    def delete_records(self, partition: Partition, before: int) -> None:
+        """What retention does: the partition holds nothing before this offset any more."""
+        with self.changed:
+            end = len(self.log(partition.topic)[partition.number])
+            self._begins[partition] = min(max(before, self.begin(partition)), end)
+
+    def begin(self, partition: Partition) -> int:
+        """The oldest offset that is not deleted; the end where nothing is left."""
+        return self._begins.get(partition, 0)
 
     def committed(self, group: str) -> dict[Partition, Position]:
         """What a group has committed."""
@@ -110,7 +121,7 @@ class InMemoryBroker:
         return self._producers.get(transactional_id) is producer
 
     def log(self, topic: str) -> list[list[InMemoryRecord]]:
-        """The partitions of a topic; ConfigError if it does not exist."""
+        """The partitions of a topic, deleted records and all; ConfigError if it does not exist."""
         try:
             return self._logs[topic]
         except KeyError:

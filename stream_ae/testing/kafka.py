@@ -90,7 +90,12 @@ class InMemorySource:
 
     def lag(self) -> Mapping[Partition, int]:
         logs = self._broker.log(self.topic)
-        return {partition: len(logs[partition.number]) - at for partition, at in self._next.items()}
+        return {p: len(logs[p.number]) - max(at, self._broker.begin(p)) for p, at in self._next.items()}
+
+    def begins(self, partitions: Sequence[Partition], timeout_s: float) -> Mapping[Partition, int]:
+        if self._broker.away:
+            raise TransientError("the oldest offsets cannot be had: the in-memory broker is away")
+        return {partition: self._broker.begin(partition) for partition in partitions}
 
     def close(self) -> None:
         if self not in self._group.members:
@@ -143,7 +148,8 @@ class InMemorySource:
             # Whoever goes back to "nothing committed" goes back to where it began, not to the end of today.
             origin = self._origin.setdefault(partition, 0 if self._start == "earliest" else end)
             at = starts.get(partition, position.offset if position is not None else origin)
-            self._next[partition] = at if 0 <= at <= end else 0
+            begin = self._broker.begin(partition)
+            self._next[partition] = at if begin <= at <= end else begin
 
     def _forget(self, partitions: Sequence[Partition], *, lost: bool) -> None:
         if not partitions:
@@ -164,6 +170,7 @@ class InMemorySource:
         logs, taken = self._broker.log(self.topic), list[InMemoryRecord]()
         for partition, at in self._next.items():
             if partition not in self._paused:
+                at = max(at, self._broker.begin(partition))
                 records = logs[partition.number][at : at + max_records - len(taken)]
                 self._next[partition] = at + len(records)
                 taken += records
@@ -227,7 +234,8 @@ class InMemoryReader:
     def ranges(self, topic: str, start_ms: int | None = None, end_ms: int | None = None) -> list[OffsetRange]:
         ranges = []
         for number, log in enumerate(self._broker.log(topic)):
-            begin = _offset_at(log, start_ms) if start_ms is not None else 0
+            oldest = self._broker.begin(Partition(topic, number))
+            begin = max(_offset_at(log, start_ms), oldest) if start_ms is not None else oldest
             end = _offset_at(log, end_ms) if end_ms is not None else len(log)
             ranges.append(OffsetRange(Partition(topic, number), begin, max(begin, end)))
         return ranges
@@ -236,7 +244,8 @@ class InMemoryReader:
         for wanted in ranges:
             if self._broker.away:
                 raise TransientError("the in-memory broker is away in the middle of a read")
-            log = self._broker.log(wanted.partition.topic)[wanted.partition.number][wanted.begin : wanted.end]
+            begin = max(wanted.begin, self._broker.begin(wanted.partition))
+            log = self._broker.log(wanted.partition.topic)[wanted.partition.number][begin : wanted.end]
             for first in range(0, len(log), max_records):
                 yield _batch(wanted.partition.topic, log[first : first + max_records])
 

@@ -28,6 +28,7 @@ class _State:
     partitions: tuple[str, ...] = ()
     problems: dict[str, str] = field(default_factory=dict)
     stalled: str | None = None
+    lost: int = 0
     draining: bool = False
 
 
@@ -80,6 +81,11 @@ class StatusBoard:
         with self._lock:
             self._state.stalled = sentence
 
+    def lost(self, offsets: int) -> None:
+        """Retention deleted so many more before they were read."""
+        with self._lock:
+            self._state.lost += offsets
+
     def draining(self) -> None:
         with self._lock:
             self._state.draining = True
@@ -102,6 +108,7 @@ class StatusBoard:
                 partitions=state.partitions,
                 address=self.address,
                 problems=(*([state.stalled] if state.stalled else []), *state.problems.values()),
+                lost=state.lost,
             )
 
 

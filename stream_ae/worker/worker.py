@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.errors import DeliveryError, InvariantError, StreamAEError, TransactionError, TransientError
+from stream_ae.errors import (
+    DeliveryError,
+    InvariantError,
+    StreamAEError,
+    TooManyDeadLetters,
+    TransactionError,
+    TransientError,
+)
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.kafka.delivery import Delivery
@@ -19,6 +26,7 @@ from stream_ae.settings import Settings
 from stream_ae.telemetry import Log, WorkerMetrics
 from stream_ae.worker.inference import Answer, Inferrer
 from stream_ae.worker.progress import Progress, Stage
+from stream_ae.worker.retention import RetentionCheck
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard, Totals
 
@@ -72,6 +80,7 @@ class Worker:
         self._metrics = metrics
         self._settings = settings
         self._clock = clock
+        self._retention = RetentionCheck(flow.source, board, metrics, clock)
         self._in_flight: deque[_InFlight] = deque()
         self._totals = Totals()
         self._paused: tuple[Partition, ...] = ()
@@ -175,6 +184,7 @@ class Worker:
         self._board.problem("kafka", None)
         if len(records):
             self.progress.done(Stage.FETCH)
+            self._retention.saw(records)
             self._pipeline.feed(records, self._clock.monotonic_s())
 
     def _submit(self) -> None:
@@ -195,6 +205,7 @@ class Worker:
             return
         self._next_commit_s = now_s + self._settings.commit_interval_s
         self._commit()
+        self._retention.look()
         self.progress.reached = self._pipeline.reached()
         lag = self._source.lag()
         self._board.positioned({p: lag.get(p, 0) for p in self._assigned})
@@ -206,6 +217,7 @@ class Worker:
     def on_assigned(self, committed: Mapping[Partition, Position | None]) -> Mapping[Partition, int]:
         self._assigned |= set(committed)
         starts = self._pipeline.assign(committed)
+        self._retention.assigned(committed, starts)
         log.info("partitions assigned", partitions=_names(committed), rewinding=_names(starts) or "none")
         return starts
 
@@ -221,10 +233,12 @@ class Worker:
                 self._commit(deadline.left_s())
         finally:
             self._forget(partitions)
+            self._retention.forget(partitions)
         log.info("partitions revoked", partitions=_names(partitions), took_s=limit_s - deadline.left_s())
 
     def on_lost(self, partitions: Sequence[Partition]) -> None:
         self._forget(partitions)
+        self._retention.forget(partitions)
         log.warning("partitions lost", partitions=_names(partitions))
         self._delivery.lost()
 
@@ -265,12 +279,23 @@ class Worker:
             return self._inferrer.answer(work.model, work.windows)
 
     def _finish(self, flight: _InFlight) -> None:
-        outputs = self._completed(flight)
+        try:
+            outputs = self._completed(flight)
+        except TooManyDeadLetters:
+            self._settle_before_the_end()
+            raise
         for batch in (outputs.cleaned, outputs.flagged, outputs.dead_letters):
             if len(batch):
                 with self.progress.within(Stage.SINK):
                     self._delivery.produce(batch)
         self._count(flight.work, outputs)
+
+    def _settle_before_the_end(self) -> None:
+        """Commit what has left, with its count: else every restart would let the same records leave once more."""
+        try:
+            self._commit(self._settings.worker.drain_timeout_s)
+        except StreamAEError as error:
+            log.warning("what left before the end is not committed", reason=str(error))
 
     def _completed(self, flight: _InFlight) -> Outputs:
         if flight.answer is None:

@@ -1,7 +1,8 @@
 """The servers of the chaos suite, its own, and what its rounds found."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,13 @@ import pytest
 from stream_ae.localdev.stack import Stack
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MlflowSettings
-from tests.chaos.reliability import keep, kept, row_of, write_page
-from tests.chaos.rounds import MODEL, Played, Theatre
+from tests.chaos.reliability import Row, keep, kept, write_page
+from tests.chaos.rounds import MODEL, Theatre
+from tests.page import PAGE
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "var" / "chaos" / "results.jsonl"
 ROUNDS = ROOT / "var" / "chaos" / "rounds"
-PAGE = ROOT / "docs" / "RELIABILITY.md"
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +30,31 @@ def theatre(servers_to_break: Stack, model_folders: Sequence[Path]) -> Theatre:
 
 
 @pytest.fixture(scope="session")
-def report() -> Iterator[Callable[[Played], None]]:
-    """Keeps what a round found; at the end the page is written from everything that is kept."""
-    yield lambda played: keep(row_of(played), RESULTS)
-    write_page(PAGE, kept(RESULTS))
+def report() -> Callable[[Row], None]:
+    """Keeps what a round found, for the page."""
+    return partial(keep, file=RESULTS)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page from everything that is kept: once, when all processes of `make chaos` are through."""
+    if session.config.option.markexpr == "chaos" and not hasattr(session.config, "workerinput") and RESULTS.exists():
+        write_page(PAGE, kept(RESULTS))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "round_number" in metafunc.fixturenames:
-        first, rounds = (
-            int(os.environ.get(name, usual)) for name, usual in (("CHAOS_FIRST", "0"), ("CHAOS_ROUNDS", "20"))
-        )
-        metafunc.parametrize("round_number", range(first, first + rounds))
+        metafunc.parametrize("round_number", range(int(os.environ.get("CHAOS_ROUNDS", "20"))))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Rounds that an earlier run has kept are not played again."""
+    played = {(row.number, row.fault, row.delivery) for row in kept(RESULTS)} if RESULTS.exists() else set()
+    again = [item for item in items if _round_of(item) in played]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if item not in again]
+
+
+def _round_of(item: pytest.Item) -> tuple[object, ...]:
+    callspec = getattr(item, "callspec", None)
+    names = ("round_number", "fault", "delivery")
+    return tuple(callspec.params.get(name) for name in names) if callspec is not None else ()

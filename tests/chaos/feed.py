@@ -13,8 +13,8 @@ from stream_ae.settings import Settings
 from tests.chaos.known import KnownPartition
 from tests.end_to_end.world import CLOCK
 
-AT_ONCE = 5
-EVERY_S = 0.05
+AT_ONCE = 10
+EVERY_S = 0.1
 # Longer than any fault: what was sent once is in the raw topic once.
 DELIVERY_TIMEOUT_S = 90.0
 

@@ -1,4 +1,4 @@
-"""docs/RELIABILITY.md: what the rounds found, in a table that the suite writes itself."""
+"""What the rounds found, as the section that the suite writes itself."""
 
 import json
 import statistics
@@ -9,22 +9,28 @@ from pathlib import Path
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.known import STREAMS_PER_PARTITION
-from tests.chaos.rounds import PARTITIONS, WORKERS, Played
-
-BEGIN, END = "<!-- chaos: begin, written by make chaos -->", "<!-- chaos: end -->"
+from tests.chaos.rounds import PARTITIONS, WORKERS, Plan, Played
+from tests.page import write_section
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One round, as it is kept."""
+    """One round, as it is kept. trouble: what it waited for in vain; then nothing was compared."""
 
     fault: str
     delivery: str
+    number: int
     records: int
     lost: int
     doubled: int
     wrong: int
     recovery_s: float
+    trouble: str = ""
+
+
+def failed_row(plan: Plan, error: Exception) -> Row:
+    """Of a round that did not come to its end."""
+    return Row(plan.fault, plan.delivery, plan.number, 0, 0, 0, 0, 0.0, str(error).partition("\n")[0] or "failed")
 
 
 def row_of(played: Played) -> Row:
@@ -32,6 +38,7 @@ def row_of(played: Played) -> Row:
     return Row(
         played.plan.fault,
         played.plan.delivery,
+        played.plan.number,
         verdict.records,
         verdict.lost,
         verdict.doubled,
@@ -52,14 +59,11 @@ def kept(file: Path) -> list[Row]:
 
 
 def write_page(page: Path, rows: Sequence[Row]) -> None:
-    """Put the table between the page's marks; the rest of the page stays as it is."""
-    old = page.read_text(encoding="utf-8") if page.exists() else f"# Reliability\n\n{BEGIN}\n{END}\n"
-    before, rest = old.split(BEGIN)
-    after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n{_section(rows)}{END}{after}", encoding="utf-8")
+    """Put the table of all rounds into the page."""
+    write_section(page, "chaos", "make chaos", _section(rows))
 
 
-def _section(rows: Sequence[Row]) -> str:
+def _section(rows: Sequence[Row]) -> list[str]:
     records, rounds = sum(row.records for row in rows), len(rows)
     streams = PARTITIONS * STREAMS_PER_PARTITION
     lines = [
@@ -72,13 +76,14 @@ def _section(rows: Sequence[Row]) -> str:
         "",
         "*lost*: raw records without a trace. *doubled*: raw records with more than one trace; `at_least_once` allows "
         "them, and each copy has to be equal to the undisturbed answer. *wrong*: outputs whose values, score or flag "
-        "differ from it beyond rounding, and flags that the flagged topic does not report. *recovery*: from the end of "
+        "differ from it beyond rounding, and flags that the flagged topic does not report. *failed*: rounds that "
+        "waited in vain for all of it to be answered, and were not compared. *recovery*: from the end of "
         "the fault until everything that was sent before it was answered, committed and visible to readers of "
         "committed records; a killed worker's session "
         "lasts 6 s here.",
         "",
-        "| fault | delivery | rounds | records | lost | doubled | wrong | recovery s, p50 / max |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| fault | delivery | rounds | records | lost | doubled | wrong | failed | recovery s, p50 / max |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     by_case: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -86,11 +91,12 @@ def _section(rows: Sequence[Row]) -> str:
     order = {fault: place for place, fault in enumerate(FAULTS)}
     for (fault, delivery), case in sorted(by_case.items(), key=lambda item: (order[item[0][0]], item[0][1])):
         lines.append(_line(fault, delivery, case))
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def _line(fault: str, delivery: str, case: Sequence[Row]) -> str:
     sums = [sum(getattr(row, name) for row in case) for name in ("records", "lost", "doubled", "wrong")]
-    recovery = [row.recovery_s for row in case]
-    counted = " | ".join(f"{number:,}" for number in (len(case), *sums))
-    return f"| {fault} | {delivery} | {counted} | {statistics.median(recovery):.1f} / {max(recovery):.1f} |"
+    ended = [row.recovery_s for row in case if not row.trouble]
+    counted = " | ".join(f"{number:,}" for number in (len(case), *sums, len(case) - len(ended)))
+    recovery = f"{statistics.median(ended):.1f} / {max(ended):.1f}" if ended else "-"
+    return f"| {fault} | {delivery} | {counted} | {recovery} |"

@@ -14,7 +14,7 @@ from tests.chaos.compare import Verdict, judged, topics_of
 from tests.chaos.faults import FAULTS
 from tests.chaos.feed import Feed
 from tests.chaos.fleet import Fleet
-from tests.chaos.stage import Stage
+from tests.chaos.stage import Group, Stage
 from tests.end_to_end.world import CLOCK, PipelineOnServers
 
 PARTITIONS = 3
@@ -69,8 +69,12 @@ def play(theatre: Theatre, plan: Plan) -> Played:
     create_topics(settings.kafka, [TopicSpec(name, PARTITIONS, config={"retention.ms": "-1"}) for name in names])
     pipeline = PipelineOnServers(settings, folder)
     dice = random.Random(plan.seed)
-    with Feed(settings, PARTITIONS, plan.seed) as feed, Fleet(settings, folder) as fleet:
-        stage = Stage(pipeline, theatre.stack, fleet, feed, theatre.versions, dice, folder)
+    with (
+        Group(settings.kafka) as group,
+        Feed(settings, PARTITIONS, plan.seed) as feed,
+        Fleet(settings, folder) as fleet,
+    ):
+        stage = Stage(pipeline, theatre.stack, fleet, feed, group, theatre.versions, dice, folder)
         stage.publish(theatre.versions[0])
         recovery_s = _struck(stage, plan)
     verdict = judged(topics_of(pipeline), feed.partitions, _fetching(pipeline, folder))

@@ -2,20 +2,53 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from stream_ae.errors import StreamAEError
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from stream_ae.errors import StreamAEError, TransientError
 from stream_ae.kafka.admin import group_lag
 from stream_ae.kafka.driver import open_reader
 from stream_ae.localdev.stack import Stack
 from stream_ae.ports import Health
 from stream_ae.records import ModelVersion
 from stream_ae.registry.store import MlflowStore
+from stream_ae.settings import KafkaSettings
 from tests.chaos.feed import Feed
 from tests.chaos.fleet import Fleet
 from tests.end_to_end.world import CLOCK, PipelineOnServers, eventually
+
+ASK_EVERY_S = 0.25
+# The brokers may be away: then it is asked again.
+ANSWER_WITHIN_S = 2.0
+
+
+class Group:
+    """What a consumer group has committed, by a client that stays: a new one for each question would be most of what a
+    round costs."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.group_id})
+
+    def committed(self, topic: str, numbers: Sequence[int]) -> dict[int, int]:
+        """The committed offset of each of these partitions, 0 = none; TransientError while no broker answers."""
+        try:
+            found = self._consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=ANSWER_WITHIN_S)
+        except KafkaException as error:
+            raise TransientError(f"committed offsets cannot be read: {error}") from error
+        failed = [each.error for each in found if each.error is not None]
+        if failed:
+            raise TransientError(f"committed offsets cannot be read: {failed[0]}")
+        return {each.partition: max(each.offset, 0) for each in found}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._consumer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +59,7 @@ class Stage:
     stack: Stack
     fleet: Fleet
     feed: Feed
+    group: Group
     versions: tuple[ModelVersion, ModelVersion]
     dice: random.Random
     folder: Path
@@ -56,22 +90,12 @@ class Stage:
 
         eventually(patient(come_up), f"{count} workers run")
 
-    def committed(self) -> dict[int, int]:
-        """How far the group has committed each partition, at least."""
-        topic = self.pipeline.settings.topics.raw
-        reader = open_reader(self.pipeline.settings.kafka)
-        try:
-            ends = {each.partition: each.end for each in reader.ranges(topic)}
-        finally:
-            reader.close()
-        # The ends are looked up before the lag: with records still coming in, end - lag is never beyond the commit.
-        lag = group_lag(self.pipeline.settings.kafka, topic)
-        return {partition.number: end - lag[partition] for partition, end in ends.items()}
-
     def await_committed(self, marks: dict[int, int], what: str) -> None:
-        eventually(
-            patient(lambda: all(self.committed()[number] >= mark for number, mark in marks.items())), what, 120.0
-        )
+        def answered() -> bool:
+            committed = self.group.committed(self.pipeline.settings.topics.raw, list(marks))
+            return all(committed[number] >= mark for number, mark in marks.items())
+
+        eventually(patient(answered), what, 120.0, ASK_EVERY_S)
 
     def await_visible(self) -> None:
         """Until readers of committed records see all that the output topics hold now.
@@ -91,7 +115,7 @@ class Stage:
             finally:
                 reader.close()
 
-        eventually(patient(seen), "all outputs are visible to readers of committed records", 120.0)
+        eventually(patient(seen), "all outputs are visible to readers of committed records", 120.0, ASK_EVERY_S)
 
 
 def patient(condition: Callable[[], bool]) -> Callable[[], bool]:

@@ -35,3 +35,9 @@ def test_what_is_wrong_is_said_even_without_a_worker() -> None:
 def test_a_worker_that_refused_a_version_says_why() -> None:
     worker = WorkerStatus("w1", Health.DEGRADED, MODEL, 60_000, 0, problems=("version 4 refused: digest",))
     assert "w1: version 4 refused: digest" in shown(Picture("pumps", (worker,), None, "", {}, ()))
+
+
+def test_what_retention_deleted_before_it_was_read_is_shown() -> None:
+    worker = WorkerStatus("w1", Health.RUNNING, MODEL, 60_000, 0, lost=1234)
+    shown_text = shown(Picture("pumps", (worker,), None, "", {}, ()))
+    assert "w1: retention deleted 1,234 offsets before they were read" in shown_text

@@ -241,3 +241,34 @@ def test_lag_counts_what_is_not_read_yet(world: World) -> None:
         read += len(member.source.poll(4 - read, 0.05))
     assert member.source.lag() == {Partition(topic, 0): 10 - read}
     poll_until([member], lambda: member.source.lag() == {Partition(topic, 0): 0})
+
+
+def test_a_start_that_retention_has_deleted_becomes_the_oldest_record_that_there_is(world: World) -> None:
+    topic, group = world.topic(), world.unique("group")
+    write(world, outgoing(topic, numbered(10)))
+    world.delete_records(Partition(topic, 0), before=6)
+    member = joined_member(world, topic, group, Listener(starts={Partition(topic, 0): 2}))
+    assert member.take(4).offset.tolist() == [6, 7, 8, 9]
+
+
+def test_the_beginning_of_a_partition_is_its_oldest_offset_or_its_end_where_it_holds_nothing(world: World) -> None:
+    topic = world.topic(partitions=3)
+    whole, cut, emptied = (Partition(topic, number) for number in range(3))
+    write(world, outgoing(topic, numbered(30), partition=[i % 3 for i in range(30)]))
+    world.delete_records(cut, before=4)
+    world.delete_records(emptied, before=10)
+    member = joined_member(world, topic, world.unique("group"), Listener(), partitions=3)
+    assert member.source.begins([whole, cut, emptied], 10.0) == {whole: 0, cut: 4, emptied: 10}
+    assert member.source.begins([], 10.0) == {}
+    member.take(16)
+
+
+def test_an_answered_record_that_is_deleted_moves_the_beginning_and_loses_nothing(world: World) -> None:
+    topic = world.topic()
+    write(world, outgoing(topic, numbered(6)))
+    member = joined_member(world, topic, world.unique("group"), Listener())
+    assert member.take(6).offset.tolist() == [0, 1, 2, 3, 4, 5]
+    world.delete_records(Partition(topic, 0), before=6)
+    assert member.source.begins([Partition(topic, 0)], 10.0) == {Partition(topic, 0): 6}
+    write(world, outgoing(topic, [b"6"]))
+    assert member.take(1).offset.tolist() == [6]

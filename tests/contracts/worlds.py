@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
+from kafka import KafkaAdminClient, TopicPartition
 
 from stream_ae.clock import Deadline, SystemClock
 from stream_ae.kafka import admin
@@ -66,6 +67,10 @@ class World(Protocol):
 
     def topic(self, partitions: int = 1) -> str: ...
 
+    def delete_records(self, partition: Partition, before: int) -> None:
+        """What retention does, at once."""
+        ...
+
     def source(self, group: str, start: Literal["earliest", "latest"] = "earliest") -> RecordSource: ...
 
     def sink(self, **settings: Any) -> RecordSink: ...
@@ -90,6 +95,9 @@ class InMemoryWorld:
         name = self.unique("topic")
         self.broker.create_topic(name, partitions)
         return name
+
+    def delete_records(self, partition: Partition, before: int) -> None:
+        self.broker.delete_records(partition, before)
 
     def source(self, group: str, start: Literal["earliest", "latest"] = "earliest") -> RecordSource:
         return InMemorySource(self.broker, group, start)
@@ -126,6 +134,11 @@ class RealWorld:
         name = self.unique("topic")
         admin.create_topics(self.settings, [admin.TopicSpec(name, partitions)])
         return name
+
+    def delete_records(self, partition: Partition, before: int) -> None:
+        client = KafkaAdminClient(bootstrap_servers=self.settings.bootstrap_servers)
+        client.delete_records({TopicPartition(*partition): before})
+        client.close()
 
     def source(self, group: str, start: Literal["earliest", "latest"] = "earliest") -> RecordSource:
         return self._remembered(open_source(self._with(group_id=group, start=start)))

@@ -7,6 +7,7 @@ import pytest
 
 from stream_ae.kafka.admin import TopicSpec, create_topics
 from stream_ae.settings import Settings
+from tests.end_to_end.process import WorkerProcess
 from tests.end_to_end.world import CLOCK, PipelineOnServers, with_changes
 
 
@@ -23,7 +24,10 @@ def make_pipeline(
     made: list[PipelineOnServers] = []
 
     def make(
-        name: str, topic_config: Mapping[str, str] | None = None, **changes: Mapping[str, object]
+        name: str,
+        topic_config: Mapping[str, str] | None = None,
+        partitions: int = 2,
+        **changes: Mapping[str, object],
     ) -> PipelineOnServers:
         unique = f"{name}-{CLOCK.wall_ms()}-{len(made)}"
         settings = Settings.model_validate(
@@ -44,7 +48,7 @@ def make_pipeline(
         settings = with_changes(settings, changes)
         topics = settings.topics
         names = (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters)
-        create_topics(settings.kafka, [TopicSpec(name, 2, config=topic_config or {}) for name in names])
+        create_topics(settings.kafka, [TopicSpec(name, partitions, config=topic_config or {}) for name in names])
         made.append(PipelineOnServers(settings, tmp_path))
         return made[-1]
 
@@ -52,3 +56,20 @@ def make_pipeline(
     for pipeline in made:
         for worker in pipeline.workers:
             worker.stop()
+
+
+@pytest.fixture
+def start_process(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Starts workers as processes; none outlives the test."""
+    started: list[WorkerProcess] = []
+
+    def start(
+        settings: Settings, environment: Mapping[str, str] | None = None, **changes: Mapping[str, object]
+    ) -> WorkerProcess:
+        name = f"process-{len(started)}"
+        started.append(WorkerProcess(with_changes(settings, changes), tmp_path, name, environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()

@@ -23,16 +23,20 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings, folder: Path, name: str, environment: Mapping[str, str] | None = None):
         self.log = folder / f"{name}.log"
-        config = folder / f"{name}.yaml"
-        config.write_text(yaml.safe_dump(as_file(settings, name)), encoding="utf-8")
+        self.config = folder / f"{name}.yaml"
+        self.config.write_text(yaml.safe_dump(as_file(settings, name)), encoding="utf-8")
         self._process: ForkServerProcess = FORKS.Process(
-            target=forked.run_worker, args=(config, self.log, dict(environment or {}))
+            target=forked.run_worker, args=(self.config, self.log, dict(environment or {}))
         )
         self._process.start()
 
-    def send(self, number: signal.Signals) -> None:
+    @property
+    def pid(self) -> int:
         assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
 
     def exit_code(self) -> int:
         """Wait for its end."""

@@ -4,7 +4,7 @@ import logging
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,30 +15,12 @@ from stream_ae.kafka.admin import TopicSpec, create_topics, group_lag
 from stream_ae.localdev.process import LOOPBACK
 from stream_ae.localdev.stack import Stack
 from stream_ae.ports import Health
-from stream_ae.settings import Settings
 from tests.end_to_end.feeder import Feeder, assert_as_offline, audited
 from tests.end_to_end.process import WorkerProcess, ready
-from tests.end_to_end.world import PipelineOnServers, eventually, good_records, with_changes
+from tests.end_to_end.world import PipelineOnServers, eventually, good_records
 
 Make = Callable[..., PipelineOnServers]
 Start = Callable[..., WorkerProcess]
-
-
-@pytest.fixture
-def start_process(tmp_path: Path) -> Iterator[Start]:
-    """Starts workers as processes; none outlives the test."""
-    started: list[WorkerProcess] = []
-
-    def start(
-        settings: Settings, environment: Mapping[str, str] | None = None, **changes: Mapping[str, object]
-    ) -> WorkerProcess:
-        name = f"process-{len(started)}"
-        started.append(WorkerProcess(with_changes(settings, changes), tmp_path, name, environment))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
 
 
 def test_workers_told_to_stop_under_load_drain_and_their_successors_repeat_nothing(

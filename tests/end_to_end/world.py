@@ -26,13 +26,13 @@ START_MS = 1_700_000_000_000
 CLOCK = SystemClock()
 
 
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0, every_s: float = 0.05) -> None:
     """Wait until `condition` holds; an assertion that names `what` if it does not within `timeout_s`."""
     deadline = Deadline.after(CLOCK, timeout_s)
     never = threading.Event()
     while not condition():
         assert not deadline.passed(), f"not within {timeout_s} s: {what}"
-        CLOCK.wait(never, 0.05)
+        CLOCK.wait(never, every_s)
 
 
 def signal_rows(count: int, seed: int = 0) -> Float32:

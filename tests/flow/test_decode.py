@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ae.errors import ConfigError
@@ -253,6 +253,26 @@ def test_a_channel_absent_from_a_block_is_missing_throughout() -> None:
     np.testing.assert_array_equal(decoded.samples.values, [[1, math.nan, math.nan], [2, math.nan, math.nan]])
 
 
+def test_nan_for_a_whole_channel_of_a_block_is_missing_as_null_is() -> None:
+    decoded = decode(record({"a": [1, 2], "b": math.nan, "c": None}, timestamp=[1, 2]))
+    np.testing.assert_array_equal(decoded.samples.values, [[1, math.nan, math.nan], [2, math.nan, math.nan]])
+
+
+def test_nan_is_a_missing_value_but_no_missing_stream() -> None:
+    for values in ([1, 2, 3], [1, math.nan, 3], [[1, 2, 3]]):
+        assert reason_of(record(values, stream=math.nan), key=b"k") == Reason.WRONG_TYPE
+    by_key = decode(record([1, math.nan, 3], stream=math.nan), keys=[b"k"], settings=DecodeSettings(stream_from="key"))
+    assert list(by_key.samples.streams) == ["k"]
+
+
+@pytest.mark.parametrize("digits", [400, 401, 5000])
+def test_a_number_of_any_length_in_another_field_is_nobodys_business(digits: int) -> None:
+    more = b'{"note":"\\"","more":%b,' % (b"9" * digits)
+    for value in (GOOD, record([[1, 2, 3]]), record([1, math.nan, 3])):
+        decoded = decode(more + value[1:])
+        assert (len(decoded.samples), decoded.rejections) == (1, [])
+
+
 def test_a_block_of_one_sample_needs_no_interval() -> None:
     assert decode(record([[1, 2, 3]])).samples.timestamp_ms.tolist() == [KAFKA_MS]
 
@@ -366,6 +386,7 @@ def seen(decoded: Decoded, row: int) -> object:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=20), texts, damaged(), st.just(GOOD)), max_size=6))
 def test_a_batch_says_of_each_record_what_the_record_says_alone(values: list[bytes | None]) -> None:
     decoded = decode(*values)
@@ -376,6 +397,7 @@ def test_a_batch_says_of_each_record_what_the_record_says_alone(values: list[byt
         assert seen(decoded, row) == seen(decode(value), 0)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_the_place_of_the_values_is_exact_for_whatever_is_accepted(value: bytes) -> None:
     decoded = decode(value)

@@ -2,12 +2,32 @@
 
 import pytest
 
-from stream_ae.flow.offsets import Progress, Rewind, metadata_of, rewind_of
+from stream_ae.flow.offsets import Progress, Rewind, metadata_of, rewind_of, tally_of
+from stream_ae.flow.tally import EMPTY, Tally
 from stream_ae.records import Position
 
 
 def test_metadata_gives_the_rewind_offset_back() -> None:
     assert rewind_of(Position(20, metadata_of(Rewind(17, 5)))) == Rewind(17, 5)
+
+
+def test_metadata_gives_the_tally_back() -> None:
+    tally = Tally(2, ((1250, 0), (7, 2)))
+    assert tally_of(Position(20, metadata_of(Rewind(17, 5), tally))) == tally
+
+
+@pytest.mark.parametrize("tally", ['"row":-1', '"newest":[[3,4]]', '"newest":[[-1,-1]]'])
+def test_a_tally_that_makes_no_sense_is_an_empty_one_and_the_rewind_offset_still_counts(tally: str) -> None:
+    position = Position(20, '{"rewind":17,"time":5,' + tally + "}")
+    assert (tally_of(position), rewind_of(position)) == (EMPTY, Rewind(17, 5))
+
+
+def test_metadata_stays_far_below_what_a_broker_takes() -> None:
+    """Kafka's offset.metadata.max.bytes is 4096."""
+    tally = EMPTY.with_good(2**40, 2**40)
+    for _ in range(20):
+        tally = tally.with_broken(10_000)
+    assert len(metadata_of(Rewind(2**62, 2**61), tally)) < 512
 
 
 @pytest.mark.parametrize(
@@ -16,6 +36,7 @@ def test_metadata_gives_the_rewind_offset_back() -> None:
 )
 def test_metadata_that_makes_no_sense_means_no_rewind(metadata: str) -> None:
     assert rewind_of(Position(20, metadata)) == Rewind(20)
+    assert tally_of(Position(20, metadata)) == EMPTY
 
 
 def test_metadata_of_a_later_version_is_understood_as_far_as_it_goes() -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from stream_ae.errors import InvariantError, ModelError, TooManyDeadLetters
 from stream_ae.flow.headers import MODEL, REASON, SOFTWARE, header_text, source_of
-from stream_ae.flow.offsets import Rewind, metadata_of
+from stream_ae.flow.offsets import Rewind, metadata_of, rewind_of
 from stream_ae.flow.pipeline import Outputs, Pipeline
+from stream_ae.flow.tally import Tally
 from stream_ae.records import Partition, Position, Reason
 from stream_ae.settings import BatchSettings, DeadLetterSettings, Settings
 from tests.flow.raw_log import Bench, MeanModel, Raw, raw_batch
@@ -30,6 +31,12 @@ def tombstone(offset: int) -> Raw:
 
 def bench(model: MeanModel | None = None, settings: Settings | None = None, *partitions: Partition) -> Bench:
     return Bench(settings or Settings(), model or MeanModel(), dict.fromkeys(partitions or (P0, P1)))
+
+
+def committed_of(one: Bench) -> Position:
+    position = one.committed[P0]
+    assert position is not None
+    return position
 
 
 def sources(outputs: Outputs) -> list[int]:
@@ -142,8 +149,8 @@ def test_too_large_a_share_of_broken_records_stops_the_worker_though_good_ones_a
     one.feed([broken(6), reading(7), broken(8)])  # 3 of the newest 6
     answer(one)
     before = one.pipeline.positions()
-    one.feed([broken(9), reading(10), broken(11)])  # 4 of the newest 6
-    with pytest.raises(TooManyDeadLetters, match=r"4 of the newest 6 records \(67%\).*raw/0/11: not_json.*max_share"):
+    one.feed([broken(9), reading(10), broken(11)])  # at 9: 4 of the newest 6
+    with pytest.raises(TooManyDeadLetters, match=r"4 of the newest 6 records \(67%\).*raw/0/9: not_json.*max_share"):
         answer(one)
     assert one.pipeline.positions() == before
 
@@ -151,6 +158,73 @@ def test_too_large_a_share_of_broken_records_stops_the_worker_though_good_ones_a
 def test_the_share_of_broken_records_is_not_judged_by_a_few() -> None:
     one = bench(None, Settings(dead_letters=DeadLetterSettings(max_share=0.1, share_over=100)))
     one.feed([broken(0), reading(1), broken(2)])
+    assert len(answer(one).dead_letters) == 2
+
+
+def test_a_partition_is_judged_by_its_own_records_alone() -> None:
+    one = bench(None, Settings(dead_letters=DeadLetterSettings(max_in_a_row=2)))
+    one.feed([broken(0), broken(0, partition=1), broken(1), broken(1, partition=1)])
+    assert len(answer(one).dead_letters) == 4
+    one.feed([reading(2, partition=1), broken(2)])  # a good record of partition 1 says nothing about partition 0
+    with pytest.raises(TooManyDeadLetters, match=r"3 records in a row .* raw/0/2"):
+        answer(one)
+
+
+def test_the_count_of_broken_records_goes_on_after_a_restart() -> None:
+    settings = Settings(dead_letters=DeadLetterSettings(max_in_a_row=3))
+    first = bench(None, settings)
+    first.feed([reading(0), broken(1), broken(2)])
+    answer(first)
+    first.commit()
+    second = Bench(settings, MeanModel(), first.committed)
+    second.feed([reading(0), broken(1), broken(2), broken(3)])  # the third in a row may go
+    assert len(answer(second).dead_letters) == 1
+    second.commit()
+    third = Bench(settings, MeanModel(), second.committed)
+    third.feed([reading(0), broken(1), broken(2), broken(3), broken(4)])
+    with pytest.raises(TooManyDeadLetters, match=r"4 records in a row .* raw/0/4"):
+        answer(third)
+    assert third.pipeline.positions() == {}
+
+
+def test_the_share_of_broken_records_goes_on_after_a_restart() -> None:
+    settings = Settings(dead_letters=DeadLetterSettings(max_share=0.5, share_over=6))
+    log = [reading(0), broken(1), reading(2), broken(3), reading(4), broken(5)]
+    first = bench(None, settings)
+    first.feed(log)
+    answer(first)
+    first.commit()
+    second = Bench(settings, MeanModel(), first.committed)
+    second.feed([*log, broken(6)])
+    with pytest.raises(TooManyDeadLetters, match=r"4 of the newest 6 records"):
+        answer(second)
+
+
+def test_a_raised_limit_lets_a_restarted_worker_go_on() -> None:
+    first = bench(None, Settings(dead_letters=DeadLetterSettings(max_in_a_row=2)))
+    first.feed([broken(0), broken(1)])
+    answer(first)
+    first.commit()
+    second = Bench(Settings(dead_letters=DeadLetterSettings(max_in_a_row=3)), MeanModel(), first.committed)
+    second.feed([broken(0), broken(1), broken(2)])
+    assert len(answer(second).dead_letters) == 1
+
+
+def test_records_that_can_be_read_again_end_the_count_of_the_worker_before() -> None:
+    settings = Settings(dead_letters=DeadLetterSettings(max_in_a_row=2))
+    first = bench(None, settings)
+    first.feed([broken(0), broken(1)])
+    answer(first)
+    first.commit()
+    mended = Bench(settings, MeanModel(), first.committed)
+    mended.feed([broken(0), broken(1), reading(2), broken(3), broken(4)])
+    assert (len(answer(mended).dead_letters), mended.counts[-1].records) == (2, 3)
+
+
+def test_a_commit_of_an_older_version_begins_the_count_anew() -> None:
+    settings = Settings(dead_letters=DeadLetterSettings(max_in_a_row=2))
+    one = Bench(settings, MeanModel(), {P0: Position(2, '{"rewind":0,"time":5,"v":1}')})
+    one.feed([broken(0), broken(1), broken(2), broken(3)])
     assert len(answer(one).dead_letters) == 2
 
 
@@ -246,7 +320,7 @@ def test_a_partition_that_comes_back_starts_from_what_was_committed() -> None:
     one.commit()
     one.pipeline.revoke([P0])
     position = one.committed[P0]
-    assert position == Position(2, metadata_of(Rewind(0, START_MS)))
+    assert position == Position(2, metadata_of(Rewind(0, START_MS), Tally(0, ((2, 0),))))
     assert one.pipeline.assign({P0: position}) == {P0: 0}
     one.feed([reading(0, 8.0), reading(1, 8.0), reading(2, 0.0)])
     outputs = answer(one)
@@ -277,7 +351,7 @@ def test_a_rebuilding_worker_knows_how_late_it_was() -> None:
     first.feed(records[:6])
     first.run()
     first.commit()
-    assert first.committed[P0] == Position(6, metadata_of(Rewind(1, START_MS + 500)))
+    assert first.committed[P0] == Position(6, metadata_of(Rewind(1, START_MS + 500), Tally(0, ((6, 0),))))
     second = Bench(settings, MeanModel(), first.committed)
     second.feed(records[1:])
     second.run()
@@ -300,7 +374,7 @@ def test_a_rebuilding_worker_refuses_the_block_that_was_refused(max_records: int
     first.feed(records[:7])
     first.run()
     first.commit()
-    assert first.committed[P0] == Position(7, metadata_of(Rewind(0, START_MS)))
+    assert rewind_of(committed_of(first)) == Rewind(0, START_MS)
     second = Bench(settings, MeanModel(), first.committed)
     second.feed(records)
     second.run()
@@ -316,7 +390,7 @@ def test_a_refused_block_holds_the_rewind_offset_back_no_longer_than_its_window(
     )
     one.run()
     one.commit()
-    assert one.committed[P0] == Position(7, metadata_of(Rewind(3, START_MS)))
+    assert rewind_of(committed_of(one)) == Rewind(3, START_MS)
 
 
 def test_a_foreign_commit_means_no_rewind() -> None:
@@ -336,7 +410,7 @@ def test_the_rewind_offset_passes_over_streams_that_have_been_silent_for_too_lon
         one.feed([Raw(offset, 0, "new", START_MS + 600 * offset, (START_MS + 600 * offset,), (1.0,))])
         one.run()
     one.commit()
-    assert one.committed[P0] == Position(9, metadata_of(Rewind(5, START_MS + 600 * 5)))
+    assert one.committed[P0] == Position(9, metadata_of(Rewind(5, START_MS + 600 * 5), Tally(0, ((9, 0),))))
     assert one.pipeline.stream_count == 1
 
 
@@ -374,6 +448,18 @@ def test_a_version_with_another_lookahead_answers_what_the_old_one_owes_by_the_o
     outputs = answer(one)
     assert sources(outputs) == [2]
     assert header_text(outputs.cleaned.headers[0], MODEL) == "mean/2"
+
+
+def test_a_version_with_another_window_answers_what_waits_for_its_look_ahead() -> None:
+    one = bench(MeanModel(lookahead=1, window=4))
+    one.feed([reading(0, 8.0), reading(1, 2.0)])
+    assert sources(answer(one)) == [0]
+    one.pipeline.use(MeanModel(version="2", lookahead=1, window=2))
+    one.feed([reading(2, 4.0)])
+    outputs = answer(one)
+    assert sources(outputs) == [1]
+    assert header_text(outputs.cleaned.headers[0], MODEL) == "mean/2"
+    assert orjson.loads(outputs.cleaned.values[0] or b"")["values"]["a"] == 3.0
 
 
 def test_records_held_over_a_change_of_version_are_signed_by_the_one_that_answered_them() -> None:

@@ -1,5 +1,6 @@
 """Laws of the flow: whatever the chunks, the rhythm and the crashes, what comes out depends on the log alone."""
 
+from collections import deque
 from collections.abc import Iterator
 from random import Random
 
@@ -7,22 +8,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_ae.errors import TooManyDeadLetters
 from stream_ae.records import Partition, Position
-from stream_ae.settings import BatchSettings, Settings
+from stream_ae.settings import BatchSettings, DeadLetterSettings, Settings
 from tests.flow.raw_log import Bench, Left, MeanModel, Raw
 from tests.flow.reference import expected
 
 TTL_MS = 100
 PARTITIONS = (0, 1)
+NEVER = 2**62
 START_MS = 1_700_000_000_000  # small numbers would be read as seconds
 
 
-def settings_of(max_records: int) -> Settings:
+LIMITS = DeadLetterSettings(max_in_a_row=4, max_share=0.5, share_over=8)
+NO_LIMITS = DeadLetterSettings()
+KINDS = ("sample",) * 8 + ("block", "tombstone", "broken")
+
+
+def settings_of(max_records: int, limits: DeadLetterSettings = NO_LIMITS) -> Settings:
     batch = BatchSettings(max_records=max_records, state_ttl_s=TTL_MS / 1000, idle_flush_s=5.0)
-    return Settings(batch=batch)
+    return Settings(batch=batch, dead_letters=limits)
 
 
-def log_of(random: Random) -> list[Raw]:
+def log_of(random: Random, kinds: tuple[str, ...] = KINDS) -> list[Raw]:
     """Two partitions, three streams; time mostly runs forward, offsets have gaps, some records are broken."""
     offsets, kafka_ms, log = [0, 0], [START_MS, START_MS], []
     # A lone stream asks for no more of the log than it needs; disorder makes partition time differ from the records'.
@@ -32,7 +40,7 @@ def log_of(random: Random) -> list[Raw]:
         partition = random.choice(PARTITIONS)
         offsets[partition] += random.choice([1, 1, 1, 3])
         kafka_ms[partition] += random.choice(steps)
-        kind = random.choice(["sample"] * 8 + ["block", "tombstone", "broken"])
+        kind = random.choice(kinds)
         time = kafka_ms[partition] + random.choice([0, 0, 0, -30])
         count = 3 if kind == "block" else 1
         times = tuple(time + step for step in random.choice([(0, 1, 2), (0, 0, 0), (0, 5, 3)])[:count])
@@ -119,6 +127,52 @@ def test_the_committed_offset_never_passes_a_record_that_has_not_left(lookahead:
         for partition, position in bench.pipeline.positions().items():
             before = {raw.offset for raw in log if raw.partition == partition.number and raw.offset < position.offset}
             assert before == set(bench.left.of(partition.number))
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+@settings(max_examples=60, deadline=None)
+@given(random=st.randoms(use_true_random=True))
+def test_however_often_it_is_restarted_a_worker_stops_before_the_same_record(lookahead: int, random: Random) -> None:
+    log = log_of(random, (*KINDS, *["broken"] * random.choice([2, 5, 9])))
+    model, committed = MeanModel(lookahead=lookahead), nothing_committed()
+    right = expected(log, model, TTL_MS)
+    ends = {number: one_too_many(right, number) for number in PARTITIONS}
+    stopped, starts = False, random.randint(1, 6)
+    for start in range(starts):
+        bench = Bench(settings_of(random.randint(1, 12), LIMITS), model, committed)
+        live = {number: _offset(committed[Partition("raw", number)]) for number in PARTITIONS}
+        rest = _from(log, bench.starts, live)
+        try:
+            for part in chunks(rest if start == starts - 1 else rest[: random.randint(0, len(rest))], random):
+                bench.feed(part)
+                bench.take()
+                if bench.works and random.random() < 0.7:
+                    bench.complete()
+                if random.random() < 0.3:
+                    bench.commit()
+            if start == starts - 1:
+                bench.run()
+                bench.run(now_s=10.0)
+        except TooManyDeadLetters:
+            stopped = True
+            bench.commit()  # as the worker does
+        for number in PARTITIONS:
+            assert all(offset < ends[number] for offset in bench.left.of(number))
+        committed = bench.committed
+    assert stopped == any(end != NEVER for end in ends.values())
+
+
+def one_too_many(right: Left, partition: int) -> int:
+    """Offset of the first record that the limits forbid, NEVER = there is none; told record by record."""
+    in_a_row, newest = 0, deque[bool](maxlen=LIMITS.share_over)
+    for offset, trace in sorted(right.of(partition).items()):
+        broken = bool(trace.reason)
+        in_a_row = in_a_row + 1 if broken else 0
+        newest.append(broken)
+        many = len(newest) == LIMITS.share_over and sum(newest) > LIMITS.max_share * len(newest)
+        if broken and (in_a_row > LIMITS.max_in_a_row or many):
+            return offset
+    return NEVER
 
 
 def nothing_committed() -> dict[Partition, Position | None]:

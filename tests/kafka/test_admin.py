@@ -1,6 +1,8 @@
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
 
 from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import ConfigError, DeliveryError
@@ -78,6 +80,21 @@ def test_the_lag_of_a_group_is_what_it_has_not_committed(settings: KafkaSettings
     member.source.commit({Partition(name, 0): Position(4)})
     member.source.close()
     assert admin.group_lag(settings, name) == {Partition(name, 0): 1, Partition(name, 1): 5}
+
+
+@pytest.mark.parametrize("error", [CoordinatorNotAvailableError, CoordinatorLoadInProgressError])
+def test_a_coordinator_that_is_not_ready_yet_is_asked_again(error: type[Exception]) -> None:
+    class Client:
+        answers: ClassVar[list[object]] = [error, {"g": {}}]
+
+        def list_group_offsets(self, groups: object) -> object:
+            answer = self.answers.pop(0)
+            if answer is error:
+                raise error
+            return answer
+
+    assert admin._committed(Client(), KafkaSettings(group_id="g"), []) == {}
+    assert Client.answers == []
 
 
 def test_the_embedded_broker_has_the_new_group_protocol(settings: KafkaSettings) -> None:

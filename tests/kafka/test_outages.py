@@ -90,6 +90,25 @@ def test_a_commit_that_no_broker_takes_is_a_transient_error(
     member.source.close()
 
 
+def test_the_beginning_of_a_partition_that_silent_brokers_do_not_tell_is_a_transient_error_in_time(
+    settings: KafkaSettings, topic: str, broker: Server
+) -> None:
+    listener = Listener()
+    member = Member(open_source(settings), topic, listener)
+    poll_until([member], lambda: len(listener.owned) == 1)
+    clock = SystemClock()
+    broker.pause()
+    try:
+        began_s = clock.monotonic_s()
+        with pytest.raises(TransientError, match="oldest offsets"):
+            member.source.begins([Partition(topic, 0)], 0.5)
+        # The library rounds up to its own rhythm.
+        assert clock.monotonic_s() - began_s < 3.0
+    finally:
+        broker.resume()
+    member.source.close()
+
+
 def test_outputs_that_no_broker_acknowledges_fail_the_flush(
     settings: KafkaSettings, topic: str, broker: Server
 ) -> None:

@@ -60,6 +60,7 @@ def test_while_the_broker_is_away_nothing_works_and_afterwards_everything_does(b
     for call in (
         lambda: source.poll(1, 0),
         lambda: source.commit({P0: Position(1)}),
+        lambda: source.begins([P0], 1),
         lambda: sink.flush(1),
         lambda: list(reader.read(reader.ranges("raw"))),
     ):
@@ -88,3 +89,17 @@ def test_an_expired_member_loses_its_partitions_and_may_not_commit(broker: InMem
 def test_a_topic_that_does_not_exist_is_a_config_error(broker: InMemoryBroker) -> None:
     with pytest.raises(ConfigError, match="typo"):
         InMemorySource(broker, "group").subscribe("typo", Listener())
+
+
+def test_deleted_records_are_gone_for_every_reader_and_count_in_no_lag(broker: InMemoryBroker) -> None:
+    for value in (b"0", b"1", b"2"):
+        broker.append("raw", value, partition=0)
+    source, reader = joined(broker, Listener()), InMemoryReader(broker)
+    late = InMemorySource(broker, "late")
+    late.subscribe("raw", Listener())
+    broker.delete_records(P0, before=2)
+    broker.delete_records(P0, before=1)  # deletes nothing more, brings nothing back
+    assert [record.value for record in broker.records("raw")] == [b"2"]
+    assert [value for batch in reader.read(reader.ranges("raw")) for value in batch.values] == [b"2"]
+    assert list(late.poll(10, 0).values) == [b"2"]
+    assert source.lag() == late.lag() == {P0: 0, P1: 0}

@@ -26,7 +26,12 @@ class BoundedCalls:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._idle = threading.Event()
         self._idle.set()
-        threading.Thread(target=self._serve, name="kafka-commit", daemon=True).start()
+        threading.Thread(target=self._serve, name="kafka-bounded", daemon=True).start()
+
+    @property
+    def busy(self) -> bool:
+        """A call that was given up has not returned yet."""
+        return not self._idle.is_set()
 
     def run(self, call: Callable[[], T], timeout_s: float, doing: str) -> T:
         """`call()`; TransientError if it, or one given up before, has not returned within the time."""

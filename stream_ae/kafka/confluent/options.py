@@ -135,4 +135,8 @@ def transaction_options(settings: KafkaSettings, transactional_id: str) -> dict[
         "transactional.id": transactional_id,
         "transaction.timeout.ms": timeout_ms,
         "message.timeout.ms": message_timeout_ms,
+        # The other strategy forgets all brokers when none answers, but not which of them coordinates the group: after
+        # a restart `send_offsets_to_transaction` then waits for one that is no more (their issues 5511 and 5456). A
+        # cluster that comes back under other addresses is found by the process that is started next.
+        "metadata.recovery.strategy": "none",
     }

@@ -18,7 +18,10 @@ from stream_ae.telemetry import Log
 
 SLICE_S = 0.1
 """The library's waits cannot be interrupted by a signal: none is longer."""
+TICK_S = 0.001
+"""What the library takes for no time at all is shorter: waiting for it would be a spin."""
 OFFSET_END = -1
+EARLIEST = -2
 NO_OFFSET = -1001
 
 log = Log("kafka")
@@ -126,6 +129,18 @@ class ConfluentSource:
             for position in (self._consumer.position(owned) if owned else [])
         }
 
+    def begins(self, partitions: Sequence[Partition], timeout_s: float) -> Mapping[Partition, int]:
+        # The "time" that stands for the oldest offset: all partitions in one request (get_watermark_offsets: two each).
+        wanted = [TopicPartition(*partition, EARLIEST) for partition in partitions]
+        try:
+            found = self._consumer.offsets_for_times(wanted, timeout=timeout_s) if wanted else []
+        except KafkaException as error:
+            raise TransientError(f"the oldest offsets of {self._topic} cannot be had: {error.args[0]}") from error
+        failed = next((f.error for f in found if f.error is not None), None)
+        if failed is not None:
+            raise TransientError(f"the oldest offsets of {self._topic} cannot be had: {failed}")
+        return {Partition(f.topic, f.partition): f.offset for f in found}
+
     def close(self) -> None:
         if self._closed:
             return
@@ -168,7 +183,8 @@ class ConfluentSource:
             messages = self._consumer.consume(max_records, 0)
             if messages:
                 return messages
-            first = self._consumer.poll(min(SLICE_S, deadline.left_s()))
+            left_s = deadline.left_s()
+            first = self._consumer.poll(max(min(SLICE_S, left_s), TICK_S) if left_s else 0)
             if first is not None:
                 return [first, *self._consumer.consume(max_records - 1, 0)] if max_records > 1 else [first]
             if self._brokers_down:

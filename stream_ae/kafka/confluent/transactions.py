@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.errors import ConfigError, RestartError, StreamAEError, TransactionError
+from stream_ae.errors import ConfigError, RestartError, StreamAEError, TransactionError, TransientError
+from stream_ae.kafka.confluent.bounded import BoundedCalls
 from stream_ae.kafka.confluent.options import WRONG, transaction_options
 from stream_ae.kafka.confluent.sink import SLICE_S, ConfluentSink
 from stream_ae.records import Partition, Position
@@ -16,6 +18,9 @@ from stream_ae.telemetry import Log
 
 # An abort on the way out: brokers that are away must not keep the process, and abort by themselves in the end.
 LAST_ABORT_S = 5.0
+# librdkafka 2.16 does not always keep the limit of send_offsets_to_transaction (their issue 5456). A call that does is
+# back a little after it.
+GRACE_S = 1.0
 
 log = Log("kafka")
 
@@ -30,6 +35,7 @@ class ConfluentTransactionalSink(ConfluentSink):
     def __init__(self, settings: KafkaSettings, transactional_id: str, clock: Clock) -> None:
         self._transactional_id = transactional_id
         self._in_transaction = False
+        self._bounded = BoundedCalls(clock)
         super().__init__(settings, clock)
         self._repeated(self._producer.init_transactions, "opening", settings.delivery_timeout_s, RestartError)
 
@@ -63,23 +69,37 @@ class ConfluentTransactionalSink(ConfluentSink):
 
     def close(self) -> None:
         if self._in_transaction:
-            try:
-                self.abort(LAST_ABORT_S)
-            except StreamAEError as error:
-                log.warning("transaction left open", transactional_id=self._transactional_id, reason=str(error))
+            self._leave_transaction()
+        self._bounded.close()
         super().close()
 
     def _options(self, settings: KafkaSettings) -> dict[str, Any]:
         return transaction_options(settings, self._transactional_id)
 
+    def _leave_transaction(self) -> None:
+        try:
+            if self._bounded.busy:
+                raise TransientError("the call before has not returned")
+            self.abort(LAST_ABORT_S)
+        except StreamAEError as error:
+            log.warning("transaction left open", transactional_id=self._transactional_id, reason=str(error))
+
     def _repeated(
         self, call: Callable[[float], None], doing: str, timeout_s: float, given_up: type[StreamAEError]
     ) -> None:
-        """Call until it succeeds; `given_up` if it only ever says to call again within the time."""
+        """Call until it succeeds; `given_up` if it only ever says to call again within the time.
+
+        RestartError if it does not come back: the library takes no other call for this transaction then.
+        """
         deadline, never = Deadline.after(self._clock, timeout_s), threading.Event()
         while True:
+            limit_s = max(deadline.left_s(), SLICE_S)
             try:
-                return call(max(deadline.left_s(), SLICE_S))
+                return self._bounded.run(partial(call, limit_s), limit_s + GRACE_S, f"{doing} a transaction")
+            except TransientError as error:
+                raise RestartError(
+                    f"{error} (transactional id {self._transactional_id}): start the worker again"
+                ) from error
             except KafkaException as error:
                 problem = error.args[0]
                 if not problem.retriable() or problem.txn_requires_abort():

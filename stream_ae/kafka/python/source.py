@@ -94,6 +94,14 @@ class KafkaPythonSource:
     def lag(self) -> Mapping[Partition, int]:
         return {partition: self._behind(partition) for partition in self._subscribed().owned}
 
+    def begins(self, partitions: Sequence[Partition], timeout_s: float) -> Mapping[Partition, int]:
+        wanted = [TopicPartition(*partition) for partition in partitions]
+        try:
+            found = self._consumer.beginning_offsets(wanted, timeout_ms=max(int(1000 * timeout_s), 1)) if wanted else {}
+        except KafkaError as error:
+            raise TransientError(f"the oldest offsets of {self._topic} cannot be had: {error}") from error
+        return {Partition(*partition): int(offset) for partition, offset in found.items()}
+
     def close(self) -> None:
         if self._closed:
             return
