@@ -1,23 +1,32 @@
 """Real servers for the tests that need them: started once a session, or taken from elsewhere.
 
 STREAM_AE_TEST_KAFKA, STREAM_AE_TEST_REDIS and STREAM_AE_TEST_MLFLOW name servers to use instead of embedded ones;
-`--containers` takes Kafka and Redis from testcontainers. Tests share the servers: names come from `unique`.
+`--containers` takes Kafka and Redis from testcontainers. Tests share the servers: names come from `unique`. Those of
+`stack` are embedded ones always, for the tests that kill, freeze and restart them.
 """
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+import hypothesis
 import pytest
 
 from stream_ae.localdev.kafka import embedded_kafka
 from stream_ae.localdev.mlflow import embedded_mlflow
 from stream_ae.localdev.process import free_port
+from stream_ae.localdev.stack import Stack
 from stream_ae.localdev.valkey import embedded_valkey
-from stream_ae.settings import TopicSettings
+from stream_ae.settings import TopicSettings, TrainingSettings
 
-SERVER_FIXTURES = {"kafka_servers", "redis_url", "mlflow_uri"}
+# The same examples in every run, so that a failure is there again; `--hypothesis-profile=search` looks for new ones.
+hypothesis.settings.register_profile("repeat", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("repeat")
+
+SERVER_FIXTURES = {"kafka_servers", "redis_url", "mlflow_uri", "servers_to_break"}
 KAFKA_IMAGE = "apache/kafka:4.4.0"
 KAFKA_VARIABLES = {
     "KAFKA_NODE_ID": "1",
@@ -59,6 +68,8 @@ def kafka_servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     else:
         with embedded_kafka(tmp_path_factory.mktemp("kafka")) as server:
             yield server.address
+            # Nobody needs its data: no time is spent on an orderly end.
+            server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +93,44 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     else:
         with embedded_mlflow(tmp_path_factory.mktemp("mlflow")) as server:
             yield server.address
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def servers_to_break(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A Kafka, a Valkey and an MLflow that no other test relies on."""
+    with Stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+        for server in stack.servers:
+            server.kill()
+
+
+@pytest.fixture
+def stack(servers_to_break: Stack) -> Stack:
+    """The same, all three running, whatever the tests before did to them."""
+    for server in servers_to_break.servers:
+        if server.running:
+            server.resume()
+        else:
+            server.start()
+    return servers_to_break
+
+
+@pytest.fixture(scope="session")
+def model_folders(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
+    """Two small versions that differ in their seed, for signals as `tests/end_to_end/world.py` makes them."""
+    from stream_ae.models.serialization import save
+    from stream_ae.training import train
+    from tests.end_to_end.world import CHANNELS, WINDOW, signal_rows
+
+    folders = []
+    for seed in (0, 1):
+        options = TrainingSettings(window=WINDOW, seed=seed, max_epochs=5, threads=1)
+        trained = train([signal_rows(1500, stream) for stream in range(2)], CHANNELS, options)
+        folder = tmp_path_factory.mktemp(f"version-{seed}")
+        save(trained.detector, folder)
+        folders.append(folder)
+    return folders
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import numpy as np
 
 from stream_ae.flow.grouping import grouped, grown, rounds
+from stream_ae.flow.offsets import Rewind
 from stream_ae.records import Bool, Int64
 
 
@@ -41,6 +42,11 @@ class Horizon:
         """Partition time at that offset's record."""
         at_ms: Int64 = self._oldest[slots, 1]
         return at_ms
+
+    def newest(self, slot: int) -> Rewind:
+        """What was pushed last; means nothing for a slot that has never been pushed to."""
+        offset, at_ms = self._marks[slot, (self._count[slot] - 1) % self._depth].tolist()
+        return Rewind(offset, at_ms)
 
     def adapt(self, depth: int) -> "Horizon":
         """The same for windows of another length; what is not held any more cannot be asked for."""

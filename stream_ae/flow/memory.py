@@ -11,6 +11,7 @@ from stream_ae.flow.grouping import grouped
 from stream_ae.flow.horizon import Horizon
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.offsets import Progress, Rewind
+from stream_ae.flow.shadow import Shadows
 from stream_ae.flow.streams import StreamTable
 from stream_ae.flow.window import Ready, Windows
 from stream_ae.records import Bool, Float32, Int32, Int64, RecordBatch
@@ -30,6 +31,7 @@ class Memory:
         self._table = StreamTable()
         self._windows = Windows(len(model.channels), model.window, model.lookahead)
         self._horizon = Horizon(model.window)
+        self._shadows = Shadows()
         self._next_token = 0
         self._records_since_sweep = 0
         self._reserve()
@@ -59,6 +61,7 @@ class Memory:
         tails = np.append(heads[1:], len(samples))[: len(heads)] - 1
         arrivals = Arrivals(row, slot, at_ms[row], samples.timestamp_ms[heads], samples.timestamp_ms[tails])
         starts, refused = admit(arrivals, self._table, self._rules)
+        since, since_ms = self._needed(arrivals, starts, {rejection.row for rejection in refused}, records, at_ms)
         self._table.taken_s[slot] = now_s
         slots, fresh = slot[of], np.zeros(len(samples), np.bool_)
         fresh[heads] = starts
@@ -68,7 +71,7 @@ class Memory:
         chunk = self._chunk(records, decoded, slots, fresh, partitions)
         ready = self._windows.push(slots, fresh, decoded.samples.values, self._tokens(chunk))
         source = decoded.samples.row
-        self._horizon.push(slots, fresh, records.offset[source], at_ms[source])
+        self._horizon.push(slots, fresh, since[source], since_ms[source])
         self._records_since_sweep += len(records)
         return chunk, ready
 
@@ -97,6 +100,7 @@ class Memory:
         self._note_rewinds(held[~silent], partitions)
         expired = held[silent]
         owed = self.flush(expired)
+        self._shadows.forget(expired)
         self._table.release(expired)
         return owed
 
@@ -104,6 +108,7 @@ class Memory:
         """Drop every stream of these partitions."""
         slots = self._table.held_in(partitions)
         self._windows.forget(slots)
+        self._shadows.forget(slots)
         self._table.release(slots)
 
     def pending(self) -> Int64:
@@ -125,6 +130,18 @@ class Memory:
         waiting = records.offset >= live_from[records.partition]
         unanswered = np.bincount(decoded.samples.row, minlength=len(records))
         return Chunk(records, decoded, slots, fresh, self._next_token, waiting, unanswered, [self._model])
+
+    def _needed(
+        self, arrivals: Arrivals, fresh: Bool, refused: Collection[int], records: RecordBatch, at_ms: Int64
+    ) -> tuple[Int64, Int64]:
+        """(rows,) from which offset on the log must be read to admit each record, and the partition time there."""
+        shadowed = self._shadows.cast(arrivals, fresh, refused, records.offset, self._horizon)
+        if not shadowed:
+            return records.offset, at_ms
+        since, since_ms = records.offset.copy(), at_ms.copy()
+        for row, rewind in shadowed.items():
+            since[row], since_ms[row] = rewind.offset, rewind.time_ms
+        return since, since_ms
 
     def _tokens(self, chunk: Chunk) -> Int64:
         self._next_token += chunk.samples

@@ -21,7 +21,7 @@ from stream_ae.records import Headers, OutgoingBatch, Partition, Position, Recor
 from stream_ae.testing.broker import InMemoryBroker, InMemoryRecord
 
 # An empty poll waits for records this long at most, so that a loop on a thread of its own does not spin.
-LONGEST_WAIT_S = 0.02
+LONGEST_WAIT_S = 0.001
 
 
 class InMemorySource:

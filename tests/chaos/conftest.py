@@ -1,20 +1,17 @@
 """The servers of the chaos suite, its own, and what its rounds found."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from stream_ae.localdev.stack import Stack
-from stream_ae.models.serialization import save
 from stream_ae.registry.store import MlflowStore
-from stream_ae.settings import MlflowSettings, TrainingSettings
-from stream_ae.training import train
+from stream_ae.settings import MlflowSettings
 from tests.chaos.reliability import Row, keep, kept, write_page
 from tests.chaos.rounds import MODEL, Theatre
-from tests.end_to_end.world import CHANNELS, WINDOW, signal_rows
 from tests.page import PAGE
 
 ROOT = Path(__file__).parents[2]
@@ -23,20 +20,13 @@ ROUNDS = ROOT / "var" / "chaos" / "rounds"
 
 
 @pytest.fixture(scope="session")
-def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
-    """Kafka, Valkey and MLflow of our own to break, and two small versions registered there."""
-    folder = tmp_path_factory.mktemp("chaos")
-    with Stack(folder) as stack:
-        store = MlflowStore(MlflowSettings(tracking_uri=stack.mlflow.address), MODEL)
-        versions = []
-        for seed in (0, 1):
-            options = TrainingSettings(window=WINDOW, seed=seed, max_epochs=5, threads=1)
-            trained = train([signal_rows(1500, stream) for stream in range(2)], CHANNELS, options)
-            save(trained.detector, folder / f"version-{seed}")
-            versions.append(store.register(folder / f"version-{seed}", {}, {}))
-        # Not in pytest's folder, which the next runs clear away: a failed round is looked into there.
-        ROUNDS.mkdir(parents=True, exist_ok=True)
-        yield Theatre(stack, (versions[0], versions[1]), ROUNDS)
+def theatre(servers_to_break: Stack, model_folders: Sequence[Path]) -> Theatre:
+    """Kafka, Valkey and MLflow to break, and two small versions registered there."""
+    store = MlflowStore(MlflowSettings(tracking_uri=servers_to_break.mlflow.address), MODEL)
+    first, second = (store.register(folder, {}, {}) for folder in model_folders)
+    # Not in pytest's folder, which the next runs clear away: a failed round is looked into there.
+    ROUNDS.mkdir(parents=True, exist_ok=True)
+    return Theatre(servers_to_break, (first, second), ROUNDS)
 
 
 @pytest.fixture(scope="session")

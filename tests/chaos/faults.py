@@ -13,8 +13,9 @@ import redis
 from stream_ae.models.serialization import load
 from tests.chaos import entry
 from tests.chaos.fatal import Step
-from tests.chaos.fleet import FORKS, written
+from tests.chaos.fleet import written
 from tests.chaos.stage import Stage, patient
+from tests.end_to_end.forked import FORKS
 from tests.end_to_end.world import eventually, with_changes
 
 Fault = Callable[[Stage], None]

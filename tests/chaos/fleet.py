@@ -1,6 +1,5 @@
 """The workers of a round, each a process, and the supervisor that a deployment has."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -14,11 +13,10 @@ import yaml
 from stream_ae.settings import Settings
 from tests.chaos import entry
 from tests.chaos.fatal import Step
+from tests.end_to_end.forked import FORKS
 from tests.end_to_end.process import as_file
 from tests.end_to_end.world import CLOCK, with_changes
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.chaos.entry"])
 END_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.2
 STACKS_WRITTEN_WITHIN_S = 1.0

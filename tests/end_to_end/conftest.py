@@ -1,29 +1,14 @@
-"""A small trained model, and pipelines with names of their own on the session's servers."""
+"""Pipelines with names of their own on the session's servers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from stream_ae.kafka.admin import TopicSpec, create_topics
-from stream_ae.models.serialization import save
-from stream_ae.settings import Settings, TrainingSettings
-from stream_ae.training import train
+from stream_ae.settings import Settings
 from tests.end_to_end.process import WorkerProcess
-from tests.end_to_end.world import CHANNELS, CLOCK, WINDOW, PipelineOnServers, signal_rows, with_changes
-
-
-@pytest.fixture(scope="session")
-def model_folders(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
-    """Two small versions that differ in their seed."""
-    folders = []
-    for seed in (0, 1):
-        options = TrainingSettings(window=WINDOW, seed=seed, max_epochs=5, threads=1)
-        trained = train([signal_rows(1500, stream) for stream in range(2)], CHANNELS, options)
-        folder = tmp_path_factory.mktemp(f"version-{seed}")
-        save(trained.detector, folder)
-        folders.append(folder)
-    return folders
+from tests.end_to_end.world import CLOCK, PipelineOnServers, with_changes
 
 
 @pytest.fixture(params=["confluent", "kafka-python"])

@@ -2,44 +2,48 @@
 
 import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stream_ae.settings import Settings
+from tests.end_to_end import forked
+from tests.end_to_end.forked import FORKS
 
 END_TIMEOUT_S = 60.0
 
 
 class WorkerProcess:
-    """A worker of its own process, configured by a file; its standard error goes to another."""
+    """A worker of its own process, configured by a file; what it says goes to another."""
 
     def __init__(self, settings: Settings, folder: Path, name: str, environment: Mapping[str, str] | None = None):
         self.log = folder / f"{name}.log"
         self.config = folder / f"{name}.yaml"
         self.config.write_text(yaml.safe_dump(as_file(settings, name)), encoding="utf-8")
-        command = [sys.executable, "-m", "stream_ae.cli", "--config", str(self.config), "worker"]
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stderr=log, env={**os.environ, **(environment or {})}
-            )
+        self._process: ForkServerProcess = FORKS.Process(
+            target=forked.run_worker, args=(self.config, self.log, dict(environment or {}))
+        )
+        self._process.start()
 
     @property
     def pid(self) -> int:
+        assert self._process.pid is not None
         return self._process.pid
 
     def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        os.kill(self.pid, number)
 
     def exit_code(self) -> int:
         """Wait for its end."""
-        return self._process.wait(END_TIMEOUT_S)
+        self._process.join(END_TIMEOUT_S)
+        code = self._process.exitcode
+        assert code is not None, f"it did not end within {END_TIMEOUT_S:g} s; see {self.log}"
+        return code
 
     def said(self) -> list[str]:
         return self.log.read_text(encoding="utf-8").splitlines()
@@ -47,7 +51,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """End it at once; fine when it has ended already."""
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
 
 def as_file(settings: Settings, name: str) -> dict[str, Any]:

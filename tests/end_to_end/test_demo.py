@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 
 def test_the_demo_loses_nothing_finds_events_and_leaves_only_its_report(tmp_path: Path) -> None:
     scratch, out, numbers = tmp_path / "scratch", tmp_path / "out", tmp_path / "r.json"
@@ -32,3 +34,9 @@ def test_the_demo_loses_nothing_finds_events_and_leaves_only_its_report(tmp_path
     assert "data:image/png;base64," in page
     assert 'src="http' not in page
     assert list(scratch.iterdir()) == []
+    assert [line for line in command_lines() if str(scratch) in line] == []
+
+
+def command_lines() -> list[str]:
+    """Of all living processes."""
+    return [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from stream_ae.localdev.mlflow import embedded_mlflow
 from stream_ae.localdev.process import LOOPBACK, Server, free_port
+from stream_ae.localdev.stack import Stack
 from stream_ae.localdev.valkey import embedded_valkey
 from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelVersion
@@ -85,23 +85,22 @@ def test_a_frozen_redis_does_not_hold_up_a_single_batch(
 
 
 def test_a_version_announced_while_mlflow_is_away_is_fetched_when_it_is_back(
-    make_pipeline: Make, model_folders: Sequence[Path], tmp_path: Path
+    make_pipeline: Make, model_folders: Sequence[Path], stack: Stack
 ) -> None:
-    with embedded_mlflow(tmp_path / "mlflow") as mlflow:
-        pipeline = make_pipeline("registry", mlflow={"tracking_uri": mlflow.address, "timeout_s": 2.0})
-        first = pipeline.publish(model_folders[0])
-        second = pipeline.store.register(model_folders[1], {}, {})
-        pipeline.start_worker()
-        address = await_status(pipeline, runs(first), "version 1 runs").address
-        # Killed, it would take another 10 s to be back; `tests/registry` does that.
-        mlflow.pause()
-        pipeline.announce(second)
-        eventually(lambda: "version 2 cannot be fetched yet" in ready(address)[1], "the worker says what it misses")
-        assert ready(address)[0] == 200
-        pipeline.send(good_records("s", 10))
-        pipeline.await_traces(10)
-        mlflow.resume()
-        await_status(pipeline, runs(second), "version 2 was fetched")
+    pipeline = make_pipeline("registry", mlflow={"tracking_uri": stack.mlflow.address, "timeout_s": 2.0})
+    first = pipeline.publish(model_folders[0])
+    second = pipeline.store.register(model_folders[1], {}, {})
+    pipeline.start_worker()
+    address = await_status(pipeline, runs(first), "version 1 runs").address
+    # Killed, it would take another 10 s to be back; `tests/registry` does that.
+    stack.mlflow.pause()
+    pipeline.announce(second)
+    eventually(lambda: "version 2 cannot be fetched yet" in ready(address)[1], "the worker says what it misses")
+    assert ready(address)[0] == 200
+    pipeline.send(good_records("s", 10))
+    pipeline.await_traces(10)
+    stack.mlflow.resume()
+    await_status(pipeline, runs(second), "version 2 was fetched")
 
 
 def test_a_worker_starts_on_the_last_version_that_worked_here_when_redis_and_mlflow_are_away(

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from stream_ae.errors import ConfigError
 from stream_ae.kafka.admin import TopicSpec, create_topics, group_lag
-from stream_ae.localdev.kafka import embedded_kafka
 from stream_ae.localdev.process import LOOPBACK
+from stream_ae.localdev.stack import Stack
 from stream_ae.ports import Health
 from tests.end_to_end.feeder import Feeder, assert_as_offline, audited
 from tests.end_to_end.process import WorkerProcess, ready
@@ -70,19 +70,19 @@ def test_a_killed_worker_loses_nothing_and_what_is_repeated_is_repeated_alike(
 
 
 def test_a_second_signal_ends_a_worker_that_waits_for_frozen_brokers_at_once(
-    make_pipeline: Make, start_process: Start, model_folders: Sequence[Path], tmp_path: Path
+    make_pipeline: Make, start_process: Start, model_folders: Sequence[Path], stack: Stack
 ) -> None:
-    with embedded_kafka(tmp_path / "kafka") as brokers:
-        pipeline = make_pipeline("frozen", kafka={"bootstrap_servers": brokers.address})
-        pipeline.publish(model_folders[0])
-        worker = start_process(pipeline.settings)
-        pipeline.send(good_records("s", 10))
-        pipeline.await_traces(10)
-        brokers.pause()
-        worker.send(signal.SIGTERM)
-        worker.send(signal.SIGINT)
-        # The kernel may hand them over in either order.
-        assert worker.exit_code() in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    pipeline = make_pipeline("frozen", kafka={"bootstrap_servers": stack.kafka.address})
+    pipeline.publish(model_folders[0])
+    worker = start_process(pipeline.settings)
+    pipeline.send(good_records("s", 10))
+    pipeline.await_traces(10)
+    stack.kafka.pause()
+    worker.send(signal.SIGTERM)
+    worker.send(signal.SIGINT)
+    # The kernel may hand them over in either order.
+    assert worker.exit_code() in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    stack.kafka.resume()
 
 
 def test_what_is_wrong_at_the_start_is_one_line_and_exit_2(make_pipeline: Make, start_process: Start) -> None:

@@ -1,15 +1,14 @@
-"""A model small enough to check by head, logs of records for it, and what must come out, told the slow way."""
+"""A model small enough to check by head, logs of records for it, and a bench that drives a pipeline through them."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
 
-from stream_ae.flow.headers import FLAG, REASON, SCORE, source_of
+from stream_ae.flow.headers import FLAG, MODEL, REASON, SCORE, source_of
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
-from stream_ae.flow.window import windows_of
 from stream_ae.records import Float32, Inference, ModelIdentity, Partition, Position, RecordBatch
 from stream_ae.settings import Settings
 
@@ -18,12 +17,16 @@ CHANNELS = ("a", "b")
 
 @dataclass(frozen=True, eq=False)
 class MeanModel:
-    """Says that the mean of the window was meant; the score is how far the target's first channel is from it."""
+    """Says that the mean of the window was meant; the score is how far the target's first channel is from it.
+
+    shift:  added to what it says of the first channel, so that an answer tells which version it is of.
+    """
 
     window: int = 4
     lookahead: int = 0
     threshold: float = 2.0
     version: str = "1"
+    shift: float = 0.0
     channels: tuple[str, ...] = CHANNELS
 
     @property
@@ -36,12 +39,13 @@ class MeanModel:
         target = windows[:, 0, -1 - self.lookahead]
         score = np.abs(np.where(np.isnan(target), mean[:, 0], target) - mean[:, 0])
         share = np.full((len(windows), len(self.channels)), 1 / len(self.channels), np.float32)
-        return Inference(mean.astype(np.float32), score, 1 / (1 + score), share)
+        x_hat = mean + np.array([self.shift, *[0.0] * (len(self.channels) - 1)])
+        return Inference(x_hat.astype(np.float32), score, 1 / (1 + score), share)
 
 
 @dataclass(frozen=True)
 class Raw:
-    """One raw record. `values` None is a tombstone; several rows are a block; `broken` is not JSON at all."""
+    """One raw record. `values` None is a tombstone; several rows are a block, NaN is missing; `broken` is not JSON."""
 
     offset: int
     partition: int = 0
@@ -77,12 +81,13 @@ def raw_batch(records: Sequence[Raw]) -> RecordBatch:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one raw record left: its cleaned value bytes, score and flag, or the reason of its dead letter."""
+    """What one raw record left: its cleaned value bytes, score, flag and version, or the reason of its dead letter."""
 
     cleaned: bytes | None = None
     score: str = ""
     flag: str = ""
     reason: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class Left:
                     texts.get(SCORE, ""),
                     texts.get(FLAG, ""),
                     texts.get(REASON, ""),
+                    texts.get(MODEL, ""),
                 )
                 self.traces.append((Partition(source.topic, source.partition), source.offset, trace))
         for value in outputs.flagged.values:
@@ -131,70 +137,6 @@ class Left:
 
     def events_of(self, partition: int, since: int = 0) -> list[Event]:
         return [event for event in self.events if event.partition == partition and event.offset >= since]
-
-
-def expected(log: Sequence[Raw], model: MeanModel, ttl_ms: int) -> Left:
-    """One record after another, one stream after another, with the windows of whole arrays."""
-    answers: dict[tuple[int, int], list[tuple[float, float, bool, str, int]]] = {}
-    reasons: dict[tuple[int, int], str] = {}
-    now_ms: dict[int, int] = {}
-    newest: dict[tuple[int, str], int] = {}
-    seen: dict[tuple[int, str], int] = {}
-    epochs: dict[tuple[int, str], list[list[tuple[Raw, int, float]]]] = {}
-    for raw in log:
-        now_ms[raw.partition] = max(now_ms.get(raw.partition, -1), raw.kafka_ms)
-        if raw.values is None:
-            continue
-        if raw.broken:
-            reasons[raw.partition, raw.offset] = "not_json"
-            continue
-        if list(raw.times) != sorted(raw.times):
-            reasons[raw.partition, raw.offset] = "timestamp_backwards"
-            continue
-        stream = (raw.partition, raw.stream)
-        now = now_ms[raw.partition]
-        fresh = stream not in seen or now - seen[stream] > ttl_ms
-        seen[stream] = now
-        if not fresh and raw.times[0] < newest[stream]:
-            reasons[raw.partition, raw.offset] = "timestamp_backwards"
-            continue
-        newest[stream] = raw.times[-1]
-        if fresh:
-            epochs.setdefault(stream, []).append([])
-        epochs[stream][-1] += [(raw, time, value) for time, value in zip(raw.times, raw.values, strict=True)]
-    for epoch in (epoch for stream in epochs.values() for epoch in stream):
-        x = np.array([[value, 1.0] for _, _, value in epoch], np.float32)
-        said = model.infer(windows_of(x, model.window, model.lookahead))
-        before = False
-        for (raw, time, _), x_hat, score in zip(epoch, said.x_hat, said.score.tolist(), strict=True):
-            flag = not score <= model.threshold
-            state = ("ongoing" if before else "open") if flag else ("close" if before else "")
-            before = flag
-            answers.setdefault((raw.partition, raw.offset), []).append((float(x_hat[0]), score, flag, state, time))
-    return _left(log, answers, reasons)
-
-
-def _left(
-    log: Sequence[Raw],
-    answers: Mapping[tuple[int, int], list[tuple[float, float, bool, str, int]]],
-    reasons: Mapping[tuple[int, int], str],
-) -> Left:
-    left = Left()
-    for raw in log:
-        where = (raw.partition, raw.offset)
-        partition = Partition("raw", raw.partition)
-        if where in reasons:
-            left.traces.append((partition, raw.offset, Trace(reason=reasons[where])))
-            continue
-        if raw.values is None:
-            left.traces.append((partition, raw.offset, Trace()))
-            continue
-        said = answers[where]
-        cleaned = replace(raw, values=tuple(x_hat for x_hat, *_ in said)).bytes()
-        score, flag = max(one[1] for one in said), any(one[2] for one in said)
-        left.traces.append((partition, raw.offset, Trace(cleaned, f"{score:.6g}", str(int(flag)))))
-        left.events += [Event(raw.partition, raw.offset, time, state) for *_, state, time in said if state]
-    return left
 
 
 class Bench:

@@ -5,7 +5,7 @@ import pytest
 
 from stream_ae.errors import InvariantError, ModelError, TooManyDeadLetters
 from stream_ae.flow.headers import MODEL, REASON, SOFTWARE, header_text, source_of
-from stream_ae.flow.offsets import Rewind, metadata_of
+from stream_ae.flow.offsets import Rewind, metadata_of, rewind_of
 from stream_ae.flow.pipeline import Outputs, Pipeline
 from stream_ae.flow.tally import Tally
 from stream_ae.records import Partition, Position, Reason
@@ -31,6 +31,12 @@ def tombstone(offset: int) -> Raw:
 
 def bench(model: MeanModel | None = None, settings: Settings | None = None, *partitions: Partition) -> Bench:
     return Bench(settings or Settings(), model or MeanModel(), dict.fromkeys(partitions or (P0, P1)))
+
+
+def committed_of(one: Bench) -> Position:
+    position = one.committed[P0]
+    assert position is not None
+    return position
 
 
 def sources(outputs: Outputs) -> list[int]:
@@ -352,6 +358,41 @@ def test_a_rebuilding_worker_knows_how_late_it_was() -> None:
     assert second.left.of(0) == whole.left.of(0, since=6)
 
 
+@pytest.mark.parametrize("max_records", [1, 3, 100])
+def test_a_rebuilding_worker_refuses_the_block_that_was_refused(max_records: int) -> None:
+    """The block of `y` begins too early and reaches far: one that met it first would refuse all that follows."""
+    times = [("y", [100]), ("x", [100]), ("y", [90, 200]), *[("y", [110 + offset]) for offset in range(6)]]
+    records = [
+        Raw(offset, 0, stream, START_MS + offset, tuple(START_MS + ms for ms in at), (float(offset),) * len(at))
+        for offset, (stream, at) in enumerate(times)
+    ]
+    settings = Settings(batch=BatchSettings(max_records=max_records))
+    whole = bench(None, settings)
+    whole.feed(records)
+    whole.run()
+    first = bench(None, settings)
+    first.feed(records[:7])
+    first.run()
+    first.commit()
+    assert rewind_of(committed_of(first)) == Rewind(0, START_MS)
+    second = Bench(settings, MeanModel(), first.committed)
+    second.feed(records)
+    second.run()
+    assert second.left.of(0) == whole.left.of(0, since=7)
+    assert not any(trace.reason for trace in second.left.of(0).values())
+
+
+def test_a_refused_block_holds_the_rewind_offset_back_no_longer_than_its_window() -> None:
+    one = bench()
+    times = [(100,), (90, 120), (110,), *[(130 + offset,) for offset in range(4)]]
+    one.feed(
+        [Raw(i, 0, "s", START_MS, tuple(START_MS + ms for ms in at), (1.0,) * len(at)) for i, at in enumerate(times)]
+    )
+    one.run()
+    one.commit()
+    assert rewind_of(committed_of(one)) == Rewind(3, START_MS)
+
+
 def test_a_foreign_commit_means_no_rewind() -> None:
     assert bench().pipeline.assign({P0: Position(7, "by another tool")}) == {}
 
@@ -407,6 +448,18 @@ def test_a_version_with_another_lookahead_answers_what_the_old_one_owes_by_the_o
     outputs = answer(one)
     assert sources(outputs) == [2]
     assert header_text(outputs.cleaned.headers[0], MODEL) == "mean/2"
+
+
+def test_a_version_with_another_window_answers_what_waits_for_its_look_ahead() -> None:
+    one = bench(MeanModel(lookahead=1, window=4))
+    one.feed([reading(0, 8.0), reading(1, 2.0)])
+    assert sources(answer(one)) == [0]
+    one.pipeline.use(MeanModel(version="2", lookahead=1, window=2))
+    one.feed([reading(2, 4.0)])
+    outputs = answer(one)
+    assert sources(outputs) == [1]
+    assert header_text(outputs.cleaned.headers[0], MODEL) == "mean/2"
+    assert orjson.loads(outputs.cleaned.values[0] or b"")["values"]["a"] == 3.0
 
 
 def test_records_held_over_a_change_of_version_are_signed_by_the_one_that_answered_them() -> None:

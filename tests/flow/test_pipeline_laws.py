@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from stream_ae.errors import TooManyDeadLetters
 from stream_ae.records import Partition, Position
 from stream_ae.settings import BatchSettings, DeadLetterSettings, Settings
-from tests.flow.raw_log import Bench, Left, MeanModel, Raw, expected
+from tests.flow.raw_log import Bench, Left, MeanModel, Raw
+from tests.flow.reference import expected
 
 TTL_MS = 100
 PARTITIONS = (0, 1)

@@ -1,6 +1,6 @@
-"""A broker that dies, hangs, comes back, or loses a topic: on a broker of these tests' own."""
+"""A broker that dies, hangs, comes back, or loses a topic."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -8,19 +8,16 @@ from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import ConfigError, DeliveryError, TransientError
 from stream_ae.kafka import admin
 from stream_ae.kafka.driver import open_reader, open_sink, open_source
-from stream_ae.localdev.kafka import embedded_kafka
 from stream_ae.localdev.process import Server
+from stream_ae.localdev.stack import Stack
 from stream_ae.records import Partition, Position
 from stream_ae.settings import KafkaSettings
 from tests.contracts.worlds import Listener, Member, joined, outgoing, poll_until
 
-pytestmark = pytest.mark.servers
 
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with embedded_kafka(tmp_path_factory.mktemp("own-kafka")) as server:
-        yield server
+@pytest.fixture
+def broker(stack: Stack) -> Server:
+    return stack.kafka
 
 
 @pytest.fixture(params=["confluent", "kafka-python"])

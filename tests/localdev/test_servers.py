@@ -8,7 +8,6 @@ import redis
 
 from stream_ae import settings
 from stream_ae.errors import ConfigError, TransientError
-from stream_ae.localdev.kafka import embedded_kafka
 from stream_ae.localdev.process import Launch, Server, free_port
 from stream_ae.localdev.stack import Stack
 from stream_ae.localdev.valkey import embedded_valkey
@@ -35,20 +34,6 @@ def test_a_paused_server_answers_nothing_until_it_is_resumed(tmp_path: Path) -> 
             client.ping()
         valkey.resume()
         assert client.ping()
-
-
-def test_kafka_keeps_its_topics_over_kill_and_restart(tmp_path: Path) -> None:
-    from kafka.admin import KafkaAdminClient, NewTopic
-
-    with embedded_kafka(tmp_path) as kafka:
-        admin = KafkaAdminClient(bootstrap_servers=kafka.address)
-        admin.create_topics([NewTopic("raw", 3, 1)])
-        admin.close()
-        kafka.kill()
-        kafka.start()
-        admin = KafkaAdminClient(bootstrap_servers=kafka.address)
-        assert "raw" in admin.list_topics()
-        admin.close()
 
 
 def test_a_server_that_ends_at_start_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
@@ -96,15 +81,12 @@ def test_free_ports_stay_clear_of_the_ports_of_outgoing_connections() -> None:
     assert free_port() < 32768
 
 
-def test_a_stack_points_the_settings_at_its_three_servers_and_leaves_nothing(tmp_path: Path) -> None:
-    with Stack(tmp_path) as stack:
-        loaded = settings.load(environment=stack.settings_overrides()).settings
-        assert loaded.kafka.bootstrap_servers == stack.kafka.address
-        assert loaded.redis.url.get_secret_value() == stack.valkey.address
-        assert loaded.mlflow.tracking_uri == stack.mlflow.address
-        assert all(server.running for server in stack.servers)
-    assert not any(server.running for server in stack.servers)
-    assert _processes_naming(tmp_path) == []
+def test_a_stack_points_the_settings_at_its_three_servers(stack: Stack) -> None:
+    loaded = settings.load(environment=stack.settings_overrides()).settings
+    assert loaded.kafka.bootstrap_servers == stack.kafka.address
+    assert loaded.redis.url.get_secret_value() == stack.valkey.address
+    assert loaded.mlflow.tracking_uri == stack.mlflow.address
+    assert all(server.running for server in stack.servers)
 
 
 def _processes_naming(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from stream_ae.api import AutoencoderDetector
 from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import ConfigError, DigestError, ModelError, TransientError
-from stream_ae.localdev.mlflow import embedded_mlflow
+from stream_ae.localdev.stack import Stack
 from stream_ae.registry.cache import VersionCache
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MlflowSettings
@@ -93,19 +93,19 @@ def test_a_version_tampered_with_in_mlflow_is_refused_by_the_cache(
         VersionCache(tmp_path / "cache").fetch(store, version.identity)
 
 
-def test_a_server_that_is_frozen_or_killed_is_a_transient_error(tmp_path: Path) -> None:
-    with embedded_mlflow(tmp_path / "mlflow") as server:
-        store = MlflowStore(MlflowSettings(tracking_uri=server.address, timeout_s=1.0), "pump")
-        _eventually_answers(store)
-        server.pause()
-        with pytest.raises(TransientError, match=f"MLflow at {server.address} did not answer in time"):
-            store.champion()
-        server.resume()
-        _eventually_answers(store)
-        server.kill()
-        for call in (store.champion, store.versions, lambda: store.fetch("1", tmp_path / "fetched")):
-            with pytest.raises(TransientError, match=rf"MLflow at {server.address} is not reached: .* right\?"):
-                call()
+def test_a_server_that_is_frozen_or_killed_is_a_transient_error(stack: Stack, tmp_path: Path) -> None:
+    server = stack.mlflow
+    store = MlflowStore(MlflowSettings(tracking_uri=server.address, timeout_s=1.0), "pump")
+    _eventually_answers(store)
+    server.pause()
+    with pytest.raises(TransientError, match=f"MLflow at {server.address} did not answer in time"):
+        store.champion()
+    server.resume()
+    _eventually_answers(store)
+    server.kill()
+    for call in (store.champion, store.versions, lambda: store.fetch("1", tmp_path / "fetched")):
+        with pytest.raises(TransientError, match=rf"MLflow at {server.address} is not reached: .* right\?"):
+            call()
 
 
 def test_another_web_server_is_not_taken_for_an_empty_mlflow() -> None:
