@@ -4,7 +4,6 @@ The machine plays the log, the group and the transactions: what leaves a worker 
 the worker commits, and never if it is gone before.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,13 +23,12 @@ from stream_ae.flow.pipeline import Outputs
 from stream_ae.records import Partition, Position
 from stream_ae.settings import BatchSettings, Settings
 from tests.flow.judge import Holding, Judge, Versions
+from tests.flow.new_records import NUMBERS, PACES, RECORDS, NewRecord, Pace
 from tests.flow.raw_log import Bench, Left, MeanModel, Raw
 from tests.flow.reference import Reference, expected
 
 TTL_MS = 100
 IDLE_S = 5.0
-START_MS = 1_700_000_000_000  # small numbers would be read as seconds
-NUMBERS = (0, 1)
 MODELS = {
     "1": MeanModel(),
     "2": MeanModel(version="2", shift=100.0, threshold=1.0),
@@ -39,56 +37,6 @@ MODELS = {
 }
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How the streams of one run behave: their names, and what Kafka's time does from record to record."""
-
-    streams: str
-    steps_ms: tuple[int, ...]
-
-
-# A lone stream asks for no more of the log than it needs; disorder makes partition time differ from the records'.
-PACES = [
-    Pace("xy", (1, 2, 10)),
-    Pace("x", (5, 30, 0)),
-    Pace("xyyyyy", (1, 2, 10)),
-    Pace("xyz", (10, 0, -40, 90, 150)),
-    Pace("xyz", (5, 90, -90, 60)),
-]
-# By kind, the timestamps of a record's samples, from its Kafka time on.
-KINDS = {
-    "sample": (0,),
-    "late": (-30,),
-    "block": (0, 1, 2),
-    "at once": (0, 0, 0),
-    "disordered": (0, 5, 3),
-    "overlapping": (-30, 5, 60),
-    "tombstone": (),
-    "broken": (0,),
-}
-
-
-@dataclass(frozen=True)
-class NewRecord:
-    """What a record adds to the log of its partition; `stream` and `step` choose from a pace."""
-
-    partition: int
-    kind: str
-    stream: int
-    step: int
-    gap: int
-    values: tuple[float, ...]
-
-
-RECORDS = st.builds(
-    NewRecord,
-    st.sampled_from(NUMBERS),
-    st.sampled_from([*["sample"] * 7, *KINDS]),
-    st.integers(0, 5),
-    st.integers(0, 4),
-    st.sampled_from([1, 1, 3]),
-    st.tuples(*[st.sampled_from([0.0, 1.0, 2.0, 5.0, 9.0, math.nan])] * 3),
-)
 CHORES = st.lists(st.sampled_from(["feed", "take", "wait", "complete", "commit"]), min_size=1, max_size=8)
 COUNTS = st.integers(1, 8)
 WHICH = st.integers(0, 1)
@@ -160,14 +108,8 @@ class TwoWorkers(RuleBasedStateMachine):
 
     @rule(records=st.lists(RECORDS, min_size=1, max_size=10))
     def append(self, records: Sequence[NewRecord]) -> None:
-        streams, steps_ms = self.pace.streams, self.pace.steps_ms
         for new in records:
-            before = self._log_of(new.partition)[-1:] or [Raw(-1, kafka_ms=START_MS)]
-            kafka_ms = before[0].kafka_ms + steps_ms[new.step % len(steps_ms)]
-            times = tuple(kafka_ms + time for time in KINDS[new.kind])
-            values = None if new.kind == "tombstone" else new.values[: len(times)]
-            where = (before[0].offset + new.gap, new.partition, streams[new.stream % len(streams)], kafka_ms)
-            self.reference.append(Raw(*where, times, values, new.kind == "broken"))
+            self.reference.append(self.pace.record(new, self._log_of(new.partition)[-1:]))
 
     @rule(seconds=st.sampled_from([0.125, 3.0, 6.0]))
     def time_passes(self, seconds: float) -> None:
@@ -446,6 +388,6 @@ def _named(number: int) -> Partition:
 
 
 def test_whatever_happens_to_two_workers_what_is_committed_is_what_an_undisturbed_run_says() -> None:
-    # In these, each of two dozen mutations of the flow by hand was found; more if the profile says so.
+    # In so many, two dozen mutations of the flow by hand were found; more if the profile says so.
     examples = max(400, settings().max_examples)
     run_state_machine_as_test(TwoWorkers, settings=settings(max_examples=examples, stateful_step_count=30))

@@ -20,6 +20,10 @@ SLICE_S = 0.1
 """The library's waits cannot be interrupted by a signal: none is longer."""
 TICK_S = 0.001
 """What the library takes for no time at all is shorter: waiting for it would be a spin."""
+LOOK_EVERY_S = 2.0
+"""A member without partitions asks so often whether there is a topic at all."""
+LOOKS = 2
+"""A broker that has only just started may not know of every topic yet."""
 OFFSET_END = -1
 EARLIEST = -2
 NO_OFFSET = -1001
@@ -43,6 +47,8 @@ class ConfluentSource:
         self._brokers_down = False
         self._closed = False
         self._bounded = BoundedCalls(clock)
+        self._next_look = Deadline.after(clock, LOOK_EVERY_S)
+        self._looks_in_vain = 0
         kip_848 = _kip_848(settings, instance_id)
         options = consumer_options(settings) | group_options(settings, kip_848=kip_848, instance_id=instance_id)
         self._consumer = Consumer(options | {"error_cb": self._on_error})
@@ -76,6 +82,7 @@ class ConfluentSource:
             raise
         if not good:
             self._raise_failure()
+            self._look_for_the_topic(assignment)
             return empty_record_batch(self._topic)
         return record_batch(self._topic, self._of_owned(assignment, good))
 
@@ -264,6 +271,21 @@ class ConfluentSource:
         except KafkaException as error:
             raise TransientError(brokers_away(self._settings.bootstrap_servers)) from error
         self._brokers_down = False
+
+    def _look_for_the_topic(self, assignment: Assignment) -> None:
+        """With KIP-848 the group takes the partitions of a deleted topic away, and the library never says why."""
+        if assignment.owned or not self._next_look.passed():
+            return
+        self._next_look = Deadline.after(self._clock, LOOK_EVERY_S)
+        try:
+            error = self._consumer.list_topics(self._topic, timeout=SLICE_S).topics[self._topic].error
+        except KafkaException:
+            # Brokers that are away are another matter.
+            return
+        gone = error is not None and error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+        self._looks_in_vain = self._looks_in_vain + 1 if gone else 0
+        if error is not None and self._looks_in_vain >= LOOKS:
+            raise translated(error, f"reading {self._topic}")
 
     def _note_errors(self, messages: list[Message]) -> None:
         for message in messages:
