@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,18 +11,18 @@ from pydantic import ValidationError
 from stream_ae.errors import ConfigError
 from stream_ae.flow.window import windows_of
 from stream_ae.models import serialization
+from stream_ae.models.config import ArchitectureConfig, ConvConfig
 from stream_ae.models.detector import Detector
 from stream_ae.records import Float32, Float64, Inference, Int64
-from stream_ae.settings import TrainingSettings
+from stream_ae.settings import ModelKind, TrainingSettings
 from stream_ae.training import TrainingReport, train
 
 CHUNK = 2048
 """Rows answered at once, so that memory does not grow with the array."""
 
-Model = Literal["auto", "dense"]
 _PARAMETERS = (
     "model", "window", "lookahead", "false_alarm_rate", "seed", "max_epochs", "patience", "batch_size",
-    "learning_rate", "threads",
+    "learning_rate", "threads", "beta", "free_bits",
 )  # fmt: skip
 _DEFAULT = TrainingSettings()
 
@@ -43,7 +43,7 @@ class AutoencoderDetector:
     def __init__(
         self,
         *,
-        model: Model = "auto",
+        model: ModelKind = _DEFAULT.model,
         window: int = _DEFAULT.window,
         lookahead: int = _DEFAULT.lookahead,
         false_alarm_rate: float = _DEFAULT.false_alarm_rate,
@@ -53,6 +53,8 @@ class AutoencoderDetector:
         batch_size: int = _DEFAULT.batch_size,
         learning_rate: float = _DEFAULT.learning_rate,
         threads: int = _DEFAULT.threads,
+        beta: float = _DEFAULT.beta,
+        free_bits: float = _DEFAULT.free_bits,
     ) -> None:
         # Stored as given, unchecked: scikit-learn's clone compares them by identity. `fit` checks.
         self.model = model
@@ -65,6 +67,8 @@ class AutoencoderDetector:
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.threads = threads
+        self.beta = beta
+        self.free_bits = free_bits
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
@@ -124,6 +128,10 @@ class AutoencoderDetector:
         """(N, C, T) the denoised windows, in the units of x, that codes (N, Z) stand for."""
         return self._fitted().decode(np.asarray(z, np.float32))
 
+    def sample(self, n: int, seed: int = 0) -> Float32:
+        """(n, C, T) windows that the model makes up, in the units of x. ModelError unless the model is variational."""
+        return self._fitted().sample(n, seed)
+
     def save(self, folder: str | Path) -> None:
         """Write the version folder that workers serve."""
         serialization.save(self._fitted(), Path(folder))
@@ -133,7 +141,12 @@ class AutoencoderDetector:
         """A fitted detector from a version folder, whoever trained it. Raises ModelError if it cannot be trusted."""
         detector = serialization.load(Path(folder))
         rate = float(10.0**-detector.threshold)
-        loaded = cls(window=detector.window, lookahead=detector.lookahead, false_alarm_rate=rate)
+        loaded = cls(
+            model=_named(detector.network.config),
+            window=detector.window,
+            lookahead=detector.lookahead,
+            false_alarm_rate=rate,
+        )
         loaded.detector_ = detector
         loaded.n_features_in_ = len(detector.channels)
         return loaded
@@ -145,10 +158,10 @@ class AutoencoderDetector:
         return f"AutoencoderDetector({', '.join(f'{name}={getattr(self, name)!r}' for name in _PARAMETERS)})"
 
     def _options(self) -> TrainingSettings:
-        if self.model not in get_args(Model):
-            raise ConfigError(f"model is {self.model!r}: use one of {', '.join(get_args(Model))}")
+        if self.model not in get_args(ModelKind):
+            raise ConfigError(f"model is {self.model!r}: use one of {', '.join(get_args(ModelKind))}")
         try:
-            return TrainingSettings(**{name: value for name, value in self.get_params().items() if name != "model"})
+            return TrainingSettings(**self.get_params())
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}" for e in error.errors()]
             raise ConfigError(f"AutoencoderDetector cannot be fitted so: {'; '.join(problems)}") from None
@@ -171,6 +184,14 @@ class AutoencoderDetector:
             raise ConfigError(f"x has {rows.shape[1]} columns; this detector was fitted on {len(detector.channels)}")
         views = windows_of(rows, detector.window, detector.lookahead)
         return (views[begin : begin + CHUNK] for begin in range(0, len(rows), CHUNK))
+
+
+def _named(config: ArchitectureConfig) -> ModelKind:
+    """The `model` that gives such a network."""
+    variational = config.bottleneck == "variational"
+    if isinstance(config, ConvConfig):
+        return "conv1d-variational" if variational else "conv1d"
+    return "variational" if variational else "dense"
 
 
 def _rows(x: ArrayLike) -> Float32:

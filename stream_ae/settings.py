@@ -155,7 +155,11 @@ class WorkerSettings(Group):
         return self
 
 
+ModelKind = Literal["auto", "dense", "conv1d", "variational", "conv1d-variational"]
+
+
 class TrainingSettings(Group):
+    model: ModelKind = Field("auto", description="auto = dense; variational ones can also be sampled from")
     window: Annotated[int, Field(ge=2, le=4096)] = Field(32, description="samples the model sees at once")
     lookahead: Annotated[int, Field(ge=0)] = Field(0, description="newer samples a sample waits for")
     seed: int = 0
@@ -163,6 +167,8 @@ class TrainingSettings(Group):
     patience: Positive = Field(4, description="epochs without a better validation loss before training stops")
     batch_size: Positive = 256
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of a variational model's code length")
+    free_bits: Annotated[float, Field(ge=0)] = Field(0.0, description="of each latent dimension, that cost nothing")
     false_alarm_rate: Rate = Field(0.005, description="share of normal samples that may be flagged")
     threads: Positive = Field(1, description="CPU threads; two on two busy cores took ten times as long as one")
 

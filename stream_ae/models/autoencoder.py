@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stream_ae.models.blocks import DenseDecoder, DenseEncoder
-from stream_ae.models.bottleneck import Deterministic, Posterior
-from stream_ae.models.config import ArchitectureConfig, DenseConfig
+from stream_ae.models.blocks import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
+from stream_ae.models.bottleneck import Deterministic, Posterior, Variational
+from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConfig, DenseConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,12 @@ class Reconstruction:
 class Autoencoder(nn.Module):
     """Windows (B, C, T) in the network's units, there and back."""
 
-    def __init__(self, encoder: DenseEncoder, bottleneck: Deterministic, decoder: DenseDecoder) -> None:
+    def __init__(
+        self,
+        encoder: DenseEncoder | ConvEncoder,
+        bottleneck: Deterministic | Variational,
+        decoder: DenseDecoder | ConvDecoder,
+    ) -> None:
         super().__init__()
         self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
 
@@ -41,9 +46,18 @@ class Autoencoder(nn.Module):
 
 def build(config: ArchitectureConfig) -> Autoencoder:
     """The network that a configuration describes, with fresh weights from torch's global generator."""
+    C, T, Z = config.channels, config.window, config.latent
+    encoder: DenseEncoder | ConvEncoder
+    decoder: DenseDecoder | ConvDecoder
     match config:
         case DenseConfig():
-            encoder = DenseEncoder(config.channels, config.window, config.hidden)
-            bottleneck = Deterministic(encoder.features, config.latent)
-            decoder = DenseDecoder(config.channels, config.window, config.hidden[::-1], config.latent)
-            return Autoencoder(encoder, bottleneck, decoder)
+            encoder = DenseEncoder(C, T, config.hidden)
+            decoder = DenseDecoder(C, T, config.hidden[::-1], Z)
+        case ConvConfig():
+            encoder = ConvEncoder(C, T, config.widths, config.kernel)
+            decoder = ConvDecoder(C, T, config.widths[::-1], config.kernel, Z)
+    return Autoencoder(encoder, _bottleneck(config.bottleneck, encoder.features, Z), decoder)
+
+
+def _bottleneck(kind: BottleneckKind, features: int, latent: int) -> Deterministic | Variational:
+    return Variational(features, latent) if kind == "variational" else Deterministic(features, latent)

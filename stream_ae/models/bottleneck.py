@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+# Beyond, the variance would vanish or overflow before training has had its say.
+LEAST_LOGVAR, MOST_LOGVAR = -10.0, 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class PointPosterior:
@@ -21,12 +24,33 @@ class PointPosterior:
         return self.z
 
     def kl(self) -> Tensor:
-        """(B,) divergence from the prior; a deterministic code has no prior, so it costs nothing."""
-        return self.z.new_zeros(len(self.z))
+        """(B, Z) divergence from the prior; a deterministic code has no prior, so it costs nothing."""
+        return torch.zeros_like(self.z)
 
 
-# A variational bottleneck makes this a union with its Gaussian posterior.
-Posterior = PointPosterior
+@dataclass(frozen=True, slots=True)
+class GaussianPosterior:
+    """Independent Gaussians with means `mu` and log-variances `logvar`, both (B, Z); the prior is N(0, I)."""
+
+    mu: Tensor
+    logvar: Tensor
+
+    def mode(self) -> Tensor:
+        """The code that inference uses, (B, Z): the mean, never a sample, so that a score does not change from call to
+        call."""
+        return self.mu
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """mu + sigma * epsilon, (B, Z): reparameterised, so that gradients pass (Kingma & Welling 2014, 2.4)."""
+        epsilon = torch.empty_like(self.mu).normal_(generator=generator)
+        return self.mu + (0.5 * self.logvar).exp() * epsilon
+
+    def kl(self) -> Tensor:
+        """(B, Z) KL(q || N(0, 1)) of each dimension in closed form, nats (Kingma & Welling 2014, appendix B)."""
+        return 0.5 * (self.mu.square() + self.logvar.exp() - 1.0 - self.logvar)
+
+
+Posterior = PointPosterior | GaussianPosterior
 
 
 class Deterministic(nn.Module):
@@ -36,5 +60,17 @@ class Deterministic(nn.Module):
         super().__init__()
         self.project = nn.Linear(features, latent)
 
-    def forward(self, features: Tensor) -> Posterior:
+    def forward(self, features: Tensor) -> PointPosterior:
         return PointPosterior(self.project(features))
+
+
+class Variational(nn.Module):
+    """One linear map to means and log-variances."""
+
+    def __init__(self, features: int, latent: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, 2 * latent)
+
+    def forward(self, features: Tensor) -> GaussianPosterior:
+        mu, logvar = self.project(features).chunk(2, dim=1)
+        return GaussianPosterior(mu, logvar.clamp(LEAST_LOGVAR, MOST_LOGVAR))

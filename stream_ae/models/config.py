@@ -7,10 +7,14 @@ from msgspec import Meta, Struct
 
 from stream_ae.errors import ModelError
 
-SCHEMA: Final = 1
-"""Raised when a folder written by this code can no longer be read by the code before it."""
+SCHEMA: Final = 2
+"""Raised when a folder written by this code can no longer be read by the code before it; older ones are read too."""
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+Widths = Annotated[tuple[Count, ...], Meta(min_length=1, max_length=16)]
+BottleneckKind = Literal["deterministic", "variational"]
 
 
 class DenseConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="dense"):
@@ -18,12 +22,23 @@ class DenseConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     channels: Count
     window: Count
-    hidden: Annotated[tuple[Count, ...], Meta(min_length=1, max_length=16)] = (64,)
+    hidden: Widths = (64,)
     latent: Count = 16
+    bottleneck: BottleneckKind = "deterministic"
 
 
-# A second architecture makes this a union: `DenseConfig | ConvConfig`; msgspec tells them apart by `kind`.
-ArchitectureConfig = DenseConfig
+class ConvConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="conv1d"):
+    """A convolutional autoencoder along time: each of `widths` is a layer of so many channels that halves the time."""
+
+    channels: Count
+    window: Count
+    widths: Widths = (32, 32)
+    kernel: Annotated[int, Meta(ge=1, le=63)] = 5
+    latent: Count = 16
+    bottleneck: BottleneckKind = "deterministic"
+
+
+ArchitectureConfig = DenseConfig | ConvConfig
 
 
 class TailConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,7 +64,7 @@ class ScoringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `config.json`."""
 
-    schema: Literal[1] = SCHEMA
+    schema: Literal[1, 2] = SCHEMA
     architecture: ArchitectureConfig
     channels: tuple[str, ...]
     units: tuple[str, ...]
@@ -86,9 +101,14 @@ def _check(config: VersionConfig, where: str) -> None:
         f"{count} channels, but the network has {architecture.channels}": architecture.channels != count,
         f"window {config.window}, but the network has {architecture.window}": architecture.window != config.window,
         f"lookahead {config.lookahead} does not fit window {config.window}": config.lookahead >= config.window,
+        "an even kernel: only odd ones keep the window's length": _kernel(architecture) % 2 == 0,
         "two channels of one name": len(set(config.channels)) != count,
         f"span {config.scoring.span} exceeds the window": config.scoring.span > config.window - config.lookahead,
     }
     found = [problem for problem, there in problems.items() if there]
     if found:
         raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")
+
+
+def _kernel(architecture: ArchitectureConfig) -> int:
+    return architecture.kernel if isinstance(architecture, ConvConfig) else 1

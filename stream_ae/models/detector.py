@@ -127,6 +127,24 @@ class Detector:
             windows: Float32 = normaliser.restore(self.network.autoencoder.decode(code[:, :latent]), base).cpu().numpy()
         return windows
 
+    @property
+    def generative(self) -> bool:
+        """Whether `sample` has a prior to sample from."""
+        return self.network.config.bottleneck == "variational"
+
+    def sample(self, count: int, seed: int = 0) -> Float32:
+        """Windows (count, C, T) in the input's units, decoded from codes of the prior N(0, I).
+
+        Raises ModelError if the model is not variational: its codes have no prior."""
+        if not self.generative:
+            raise ModelError(f"model {self.identity.name} is not variational: train one that is to sample from it")
+        normaliser = self.network.normaliser
+        z = torch.randn((count, self.network.config.latent), generator=torch.Generator().manual_seed(seed))
+        with torch.inference_mode():
+            x = self.network.autoencoder.decode(z.to(self.network.device))
+            windows: Float32 = normaliser.restore(x, normaliser.base_of(x)).cpu().numpy()
+        return windows
+
     def tensor(self, windows: Float32) -> Tensor:
         """The windows on the model's device, (B, C, T), in memory as (B, T, C). Raises ModelError on another shape."""
         expected = (len(self.channels), self.window)

@@ -1,13 +1,39 @@
 """Losses: per-sample terms, (B,); the caller averages and weighs."""
 
+import math
+
 import torch
 from torch import Tensor
 
 
 def squared_error(x_hat: Tensor, x: Tensor, observed: Tensor | None = None) -> Tensor:
     """Mean squared error of each window (B, C, T) over what was observed in it; 0 where nothing was."""
-    error = (x_hat - x).square()
+    return _mean((x_hat - x).square(), observed)
+
+
+def gaussian_nll(x_hat: Tensor, logvar: Tensor, x: Tensor, observed: Tensor | None = None) -> Tensor:
+    """Mean negative log-likelihood of each value, nats, under N(x_hat, exp(logvar)), over what was observed.
+
+    logvar: broadcasts to (B, C, T). Learnt with the network it weighs the error against other terms by itself (Rybkin
+    et al. 2021, section 3).
+    """
+    nats = 0.5 * (logvar + (x_hat - x).square() * (-logvar).exp() + math.log(2 * math.pi))
+    return _mean(nats, observed)
+
+
+def rate(kl: Tensor, free_bits: float = 0.0) -> Tensor:
+    """(B,) nats that the codes cost, from the divergence of each dimension (B, Z).
+
+    Dimensions that cost less than `free_bits` on average over the batch count as costing those, so that nothing pulls
+    them any closer to the prior (Kingma et al. 2016, appendix C.8).
+    """
+    free_nats = free_bits * math.log(2)
+    costs = torch.where(kl.mean(0) > free_nats, kl, torch.full((), free_nats, device=kl.device))
+    return costs.sum(1)
+
+
+def _mean(terms: Tensor, observed: Tensor | None) -> Tensor:
     if observed is None:
-        return error.mean((1, 2))
-    kept = torch.where(observed, error, torch.zeros((), device=error.device))
+        return terms.mean((1, 2))
+    kept = torch.where(observed, terms, torch.zeros((), device=terms.device))
     return kept.sum((1, 2)) / observed.sum((1, 2)).clamp(min=1)

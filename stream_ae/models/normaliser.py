@@ -52,6 +52,15 @@ class Normaliser:
         x = x.sub_(base).mul_(1.0 / self.scale).clamp_(-CLIP, CLIP)
         return Normalised(x, base, observed)
 
+    def base_of(self, x: Tensor) -> Tensor:
+        """(B, C, 1) the base that windows (B, C, T) in the network's units were given, told by their own mean.
+
+        `apply` leaves 1 - recentre of a window's distance from the centre in it; where it leaves nothing, the centre.
+        """
+        if self.recentre >= 1.0:
+            return self.centre.expand(len(x), -1, -1)
+        return self.centre + self.scale * x.mean(-1, keepdim=True) * self.recentre / (1.0 - self.recentre)
+
     def restore(self, x: Tensor, base: Tensor) -> Tensor:
         """The network's units back to the input's."""
         return x * self.scale + base

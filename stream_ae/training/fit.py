@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from stream_ae.errors import ModelError
-from stream_ae.models.autoencoder import Autoencoder, build
+from stream_ae.models.autoencoder import Autoencoder, Reconstruction, build
 from stream_ae.models.config import ArchitectureConfig
 from stream_ae.models.corruption import Corruption
 from stream_ae.models.detector import Network
-from stream_ae.models.losses import squared_error
 from stream_ae.models.normaliser import Normalised, Normaliser
 from stream_ae.records import Float32, Int64
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.dataset import WindowSet
+from stream_ae.training.objective import Objective
 
 EVALUATION_BATCH = 2048
 # A small data set is cut into at least this many steps an epoch, or it would never get anywhere in max_epochs.
@@ -28,7 +28,8 @@ SMALLEST_BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What a progress callback hears after each epoch; losses are mean squared errors in the network's units."""
+    """What a progress callback hears after each epoch; losses are those of `training.objective`, in the network's
+    units, the one of validation without corruption and with the most likely code."""
 
     number: int
     of: int
@@ -64,7 +65,8 @@ def fit(
         autoencoder = build(architecture)
         epochs, best_weights = [], copy.deepcopy(autoencoder.state_dict())
         best: Epoch | None = None
-        for epoch in _epochs(autoencoder, normaliser, data, options, generator):
+        learner = _Learner(autoencoder, Objective(architecture, options), normaliser)
+        for epoch in _epochs(learner, data, options, generator):
             epochs.append(epoch)
             if best is None or epoch.validation_loss < best.validation_loss:
                 best, best_weights = epoch, copy.deepcopy(autoencoder.state_dict())
@@ -78,23 +80,51 @@ def fit(
     return Fit(Network(architecture, autoencoder, normaliser), tuple(epochs), best)
 
 
+@dataclass(frozen=True, slots=True)
+class _Learner:
+    """What learns, what it minimises, and the units that both are in."""
+
+    autoencoder: Autoencoder
+    objective: Objective
+    normaliser: Normaliser
+
+    def loss(self, windows: Float32, epoch: int, generator: torch.Generator) -> Tensor:
+        """Of corrupted windows."""
+        seen = _normalised(self.normaliser, windows)
+        corrupted = Corruption()(seen.x, generator)
+        return self._terms(self.autoencoder(corrupted, generator), seen, self.objective.beta(epoch)).mean()
+
+    def validation(self, windows: WindowSet, options: TrainingSettings) -> float:
+        """Of all windows as they are, by the most likely codes."""
+        self.autoencoder.eval()
+        terms: list[Tensor] = []
+        with torch.inference_mode():
+            for batch in windows.batches(EVALUATION_BATCH):
+                seen = _normalised(self.normaliser, batch)
+                posterior = self.autoencoder.encode(seen.x)
+                found = Reconstruction(self.autoencoder.decode(posterior.mode()), posterior)
+                terms.append(self._terms(found, seen, options.beta))
+        return float(torch.cat(terms).mean())
+
+    def _terms(self, found: Reconstruction, seen: Normalised, beta: float) -> Tensor:
+        terms: Tensor = self.objective(found, seen, beta)
+        return terms
+
+
 def _epochs(
-    autoencoder: Autoencoder,
-    normaliser: Normaliser,
-    data: tuple[WindowSet, WindowSet],
-    options: TrainingSettings,
-    generator: torch.Generator,
+    learner: _Learner, data: tuple[WindowSet, WindowSet], options: TrainingSettings, generator: torch.Generator
 ) -> Iterator[Epoch]:
-    optimiser = torch.optim.Adam(autoencoder.parameters(), options.learning_rate)
+    parameters = [*learner.autoencoder.parameters(), *learner.objective.parameters()]
+    optimiser = torch.optim.Adam(parameters, options.learning_rate)
     training, validation = data
     size = max(min(options.batch_size, len(training) // STEPS_PER_EPOCH), SMALLEST_BATCH)
     for number in range(1, options.max_epochs + 1):
-        autoencoder.train()
-        losses = []
-        for chosen in _shuffled(len(training), size, generator):
-            seen = _normalised(normaliser, training.windows(chosen))
-            losses.append(_step(autoencoder, optimiser, seen, generator))
-        train_loss, validation_loss = float(np.mean(losses)), _loss(autoencoder, normaliser, validation)
+        learner.autoencoder.train()
+        losses = [
+            _step(learner.loss(training.windows(chosen), number, generator), optimiser)
+            for chosen in _shuffled(len(training), size, generator)
+        ]
+        train_loss, validation_loss = float(np.mean(losses)), learner.validation(validation, options)
         if not np.isfinite([train_loss, validation_loss]).all():
             raise ModelError(
                 f"training diverged in epoch {number} (loss {train_loss:.3g}, validation {validation_loss:.3g}): "
@@ -109,25 +139,11 @@ def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Int
         yield order[begin : begin + size]
 
 
-def _step(
-    autoencoder: Autoencoder, optimiser: torch.optim.Optimizer, seen: Normalised, generator: torch.Generator
-) -> float:
-    corrupted = Corruption()(seen.x, generator)
-    loss = squared_error(autoencoder(corrupted, generator).x_hat, seen.x, seen.observed).mean()
+def _step(loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     optimiser.step()
     return float(loss.detach())
-
-
-def _loss(autoencoder: Autoencoder, normaliser: Normaliser, windows: WindowSet) -> float:
-    autoencoder.eval()
-    terms: list[Tensor] = []
-    with torch.inference_mode():
-        for batch in windows.batches(EVALUATION_BATCH):
-            seen = _normalised(normaliser, batch)
-            terms.append(squared_error(autoencoder(seen.x).x_hat, seen.x, seen.observed))
-    return float(torch.cat(terms).mean())
 
 
 def _normalised(normaliser: Normaliser, windows: Float32) -> Normalised:

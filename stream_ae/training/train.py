@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_ae.errors import ConfigError
-from stream_ae.models.config import DenseConfig
+from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConfig, DenseConfig
 from stream_ae.models.detector import Detector, Signature
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
@@ -71,7 +71,7 @@ def train(
     held_out = parts.held_out.windows(options.window, options.lookahead)
     _check_parts(len(parts.fit), len(parts.validation), len(held_out))
     normaliser = fitted_normaliser(parts.fit, [x[:end] for x, end in zip(usable, parts.held_out.begin, strict=True)])
-    architecture = DenseConfig(channels=len(channels), window=options.window)
+    architecture = architecture_of(options, len(channels))
     fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress)
     signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
     result = calibrated(signature, fitted.network, held_out, options.false_alarm_rate, dict(lineage or {}))
@@ -88,6 +88,14 @@ def train(
         warnings=(*_silent(usable, channels), *result.warnings),
     )
     return Trained(result.detector, report, parts.held_out)
+
+
+def architecture_of(options: TrainingSettings, channels: int) -> ArchitectureConfig:
+    """The network that `options.model` names."""
+    bottleneck: BottleneckKind = "variational" if options.model.endswith("variational") else "deterministic"
+    if options.model.startswith("conv1d"):
+        return ConvConfig(channels=channels, window=options.window, bottleneck=bottleneck)
+    return DenseConfig(channels=channels, window=options.window, bottleneck=bottleneck)
 
 
 def _check_parts(fit_windows: int, validation_windows: int, held_out_windows: int) -> None:

@@ -43,6 +43,17 @@ def test_what_was_encoded_is_decoded() -> None:
     assert decoded(encoded(_config()), "config.json") == _config()
 
 
+def test_a_configuration_of_the_first_schema_is_read_as_deterministic() -> None:
+    config = decoded(_changed(schema=1, architecture__bottleneck=None), "config.json")
+    assert config.architecture == _config().architecture
+
+
+def test_an_even_kernel_is_refused() -> None:
+    architecture = {"kind": "conv1d", "channels": 2, "window": 8, "kernel": 4}
+    with pytest.raises(ModelError, match="even kernel"):
+        decoded(_changed(architecture=architecture), "config.json")
+
+
 def test_encoding_is_canonical() -> None:
     assert encoded(decoded(encoded(_config()), "config.json")) == encoded(_config())
 
@@ -56,7 +67,8 @@ def test_encoding_is_canonical() -> None:
         ({"architecture__latent": "16"}, "latent"),
         ({"architecture__kind": "pickle"}, "pickle"),
         ({"architecture__hidden": [10**9]}, "hidden"),
-        ({"schema": 2}, "schema"),
+        ({"schema": 3}, "schema"),
+        ({"architecture__bottleneck": "magic"}, "bottleneck"),
         ({"channels": ["a"]}, "1 channels"),
         ({"channels": ["a", "a"]}, "two channels of one name"),
         ({"window": 9}, "window 9"),
