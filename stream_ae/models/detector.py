@@ -137,7 +137,10 @@ class Detector:
 
         Raises ModelError if the model is not variational: its codes have no prior."""
         if not self.generative:
-            raise ModelError(f"model {self.identity.name} is not variational: train one that is to sample from it")
+            raise ModelError(
+                "this model is not variational, so its codes have no prior to sample from: train one with "
+                "training.model variational or conv1d-variational"
+            )
         normaliser = self.network.normaliser
         z = torch.randn((count, self.network.config.latent), generator=torch.Generator().manual_seed(seed))
         with torch.inference_mode():
