@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from stream_ae.clock import Clock
 from stream_ae.errors import ConfigError, InvariantError, TransientError
@@ -142,7 +142,7 @@ class KafkaPythonSource:
             timeout_ms = max(timeout_ms, LONG_ENOUGH_TO_SEE_MS)
         try:
             found = self._bridge.run(lambda: self._consumer.poll(timeout_ms, max_records))
-        except KafkaTimeoutError as error:
+        except (KafkaTimeoutError, KafkaConnectionError) as error:
             raise TransientError(brokers_away(self._settings.bootstrap_servers)) from error
         except KafkaError as error:
             raise translated(error, f"reading {self._topic}") from error
