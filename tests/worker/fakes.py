@@ -10,7 +10,7 @@ from stream_ae.flow.pipeline import Pipeline
 from stream_ae.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from stream_ae.ports import RecordSink
 from stream_ae.records import Float32, Inference, ModelIdentity
-from stream_ae.settings import Settings
+from stream_ae.settings import Settings, TopicSettings
 from stream_ae.telemetry import WorkerMetrics
 from stream_ae.testing import InMemoryBroker, InMemorySink, InMemorySource, InMemoryTransactionalSink, ManualClock
 from stream_ae.worker.slot import ModelSlot
@@ -92,6 +92,14 @@ class OneWorker:
 
     def committed(self) -> int:
         return sum(p.offset for p in self.broker.committed(self.settings.kafka.group_id).values())
+
+
+def broker_with_topics(clock: ManualClock, topics: TopicSettings, partitions: int = 1) -> InMemoryBroker:
+    """A broker that has the four topics of a pipeline."""
+    broker = InMemoryBroker(clock)
+    for name in (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters):
+        broker.create_topic(name, partitions)
+    return broker
 
 
 def sample(value: float, second: int, stream: str = "s") -> bytes:

@@ -13,7 +13,7 @@ from stream_ae.settings import BatchSettings, Settings
 from stream_ae.testing import InMemoryBroker, InMemoryRedis, InMemorySignal, InMemorySink, InMemoryStore, ManualClock
 from stream_ae.worker.reload import ModelWorld, Reloader
 from stream_ae.worker.worker import MAX_HELD, MAX_IN_FLIGHT
-from tests.worker.fakes import MeanModel, OneWorker, sample
+from tests.worker.fakes import MeanModel, OneWorker, broker_with_topics, sample
 
 MAX_RECORDS = 10
 SETTINGS = Settings(batch=BatchSettings(max_records=MAX_RECORDS))
@@ -26,10 +26,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def broker(clock: ManualClock) -> InMemoryBroker:
-    broker = InMemoryBroker(clock)
-    for name in ("raw", "cleaned", "flagged", "dead-letters"):
-        broker.create_topic(name)
-    return broker
+    return broker_with_topics(clock, SETTINGS.topics)
 
 
 def send(broker: InMemoryBroker, count: int, stream: str = "s") -> None:

@@ -8,7 +8,7 @@ import pytest
 from stream_ae.errors import TooManyDeadLetters
 from stream_ae.settings import BatchSettings, DeadLetterSettings, Settings, WorkerSettings
 from stream_ae.testing import InMemoryBroker, ManualClock
-from tests.worker.fakes import MeanModel, OneWorker, sample
+from tests.worker.fakes import MeanModel, OneWorker, broker_with_topics, sample
 
 LIMIT = 10
 
@@ -30,10 +30,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def broker(clock: ManualClock) -> InMemoryBroker:
-    broker = InMemoryBroker(clock)
-    topics = Settings().topics
-    for name in (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters):
-        broker.create_topic(name)
+    broker = broker_with_topics(clock, Settings().topics)
     for second in range(5):
         broker.append("raw", sample(float(second), second))
     for number in range(100):

@@ -14,7 +14,7 @@ from stream_ae.errors import DeliveryError, RestartError, TransientError
 from stream_ae.records import RecordBatch
 from stream_ae.settings import Settings, WorkerSettings
 from stream_ae.testing import InMemoryBroker, ManualClock
-from tests.worker.fakes import MeanModel, OneWorker, sample
+from tests.worker.fakes import MeanModel, OneWorker, broker_with_topics, sample
 
 SETTINGS = Settings(delivery="exactly_once", worker=WorkerSettings(commit_interval_s=0.2))
 WINDOW = 4
@@ -32,11 +32,7 @@ def broker(clock: ManualClock) -> InMemoryBroker:
 
 
 def made_broker(clock: ManualClock) -> InMemoryBroker:
-    broker = InMemoryBroker(clock)
-    topics = SETTINGS.topics
-    for name in (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters):
-        broker.create_topic(name, partitions=2)
-    return broker
+    return broker_with_topics(clock, SETTINGS.topics, partitions=2)
 
 
 def send(broker: InMemoryBroker, count: int, first: int = 0, partition: int = 0) -> None:

@@ -12,7 +12,7 @@ from stream_ae.telemetry import WorkerMetrics
 from stream_ae.testing import InMemoryBroker, InMemorySource, ManualClock
 from stream_ae.worker.retention import ASK_AGAIN_S, QUIET_S, RetentionCheck
 from stream_ae.worker.status import StatusBoard
-from tests.worker.fakes import OneWorker, sample
+from tests.worker.fakes import OneWorker, broker_with_topics, sample
 
 P0, P1 = Partition("raw", 0), Partition("raw", 1)
 CUT = "retention cut the rewind span: windows begin padded"
@@ -31,11 +31,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def broker(clock: ManualClock, settings: Settings) -> InMemoryBroker:
-    broker = InMemoryBroker(clock)
-    topics = settings.topics
-    for name in (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters):
-        broker.create_topic(name, partitions=2)
-    return broker
+    return broker_with_topics(clock, settings.topics, partitions=2)
 
 
 def send(broker: InMemoryBroker, count: int, first: int = 0) -> None:

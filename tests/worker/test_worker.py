@@ -8,7 +8,7 @@ from stream_ae.errors import DeliveryError, ModelError
 from stream_ae.records import Float32, Inference, Partition
 from stream_ae.settings import BatchSettings, Settings, WorkerSettings
 from stream_ae.testing import InMemoryBroker, ManualClock
-from tests.worker.fakes import MeanModel, OneWorker, sample
+from tests.worker.fakes import MeanModel, OneWorker, broker_with_topics, sample
 
 
 @pytest.fixture
@@ -23,11 +23,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def broker(clock: ManualClock, settings: Settings) -> InMemoryBroker:
-    broker = InMemoryBroker(clock)
-    topics = settings.topics
-    for name in (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters):
-        broker.create_topic(name, partitions=2)
-    return broker
+    return broker_with_topics(clock, settings.topics, partitions=2)
 
 
 def send(broker: InMemoryBroker, count: int, first: int = 0, stream: str = "s") -> None:
