@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from stream_ae.errors import ModelError
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Raised when a folder written by this code can no longer be read by the code before it; older ones are read too."""
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -50,6 +50,14 @@ class TailConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sigma: float
 
 
+class LinearConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The linear view; its tensors lie beside the weights."""
+
+    span: Count
+    components: Count
+    tail: TailConfig
+
+
 class ScoringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How errors become a score; the per-channel error levels lie beside the weights."""
 
@@ -59,12 +67,13 @@ class ScoringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     smoothed: TailConfig
     fused: TailConfig
     threshold: float
+    linear: LinearConfig | None = None
 
 
 class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `config.json`."""
 
-    schema: Literal[1, 2] = SCHEMA
+    schema: Literal[1, 2, 3] = SCHEMA
     architecture: ArchitectureConfig
     channels: tuple[str, ...]
     units: tuple[str, ...]
@@ -104,10 +113,15 @@ def _check(config: VersionConfig, where: str) -> None:
         "an even kernel: only odd ones keep the window's length": _kernel(architecture) % 2 == 0,
         "two channels of one name": len(set(config.channels)) != count,
         f"span {config.scoring.span} exceeds the window": config.scoring.span > config.window - config.lookahead,
+        "the linear view's span exceeds the window": _linear_span(config) > config.window - config.lookahead,
     }
     found = [problem for problem, there in problems.items() if there]
     if found:
         raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")
+
+
+def _linear_span(config: VersionConfig) -> int:
+    return config.scoring.linear.span if config.scoring.linear is not None else 0
 
 
 def _kernel(architecture: ArchitectureConfig) -> int:

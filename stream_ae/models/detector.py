@@ -169,6 +169,9 @@ class Detector:
             recent, broken = _mended(recent, seen.x[..., first:end])
         error, observed = self._error(windows[..., first:end], recent, seen, slice(first, end))
         views = self.scoring.levels.views(error, observed)
+        if self.scoring.linear is not None:
+            past = seen.observed[..., :end] if seen.observed is not None else None
+            views = replace(views, linear=self.scoring.linear.seen(windows[..., :end], past))
         target = recent[..., -1:]
         x_hat: Float32 = normaliser.restore(target, seen.base)[..., 0].cpu().numpy()
         return x_hat, views, broken

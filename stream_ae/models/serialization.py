@@ -14,10 +14,11 @@ from stream_ae.errors import DigestError, ModelError
 from stream_ae.models.autoencoder import Autoencoder, build
 from stream_ae.models.blocks import finite
 from stream_ae.models.calibration import TailScale
-from stream_ae.models.config import ScoringConfig, VersionConfig, decoded, encoded
+from stream_ae.models.config import LinearConfig, ScoringConfig, VersionConfig, decoded, encoded
 from stream_ae.models.detector import Detector, Network, Signature
+from stream_ae.models.linear import LinearView
 from stream_ae.models.normaliser import Normaliser
-from stream_ae.models.scoring import ErrorLevels, Scoring
+from stream_ae.models.scoring import ErrorLevels, LinearScore, Scoring
 from stream_ae.records import ModelIdentity
 
 WEIGHTS = "weights.safetensors"
@@ -26,7 +27,8 @@ NETWORK = "network."
 # Tensors that are not the network's: (C, 1) of the normaliser, (C,) of the error levels; the latter divide.
 NORMALISER = ("normaliser.centre", "normaliser.scale", "normaliser.low", "normaliser.high")
 LEVELS = ("levels.newest", "levels.smoothed")
-POSITIVE = ("normaliser.scale", *LEVELS)
+LINEAR = ("linear.centre", "linear.scale", "linear.mean", "linear.components", "linear.level")
+POSITIVE = ("normaliser.scale", *LEVELS, "linear.scale", "linear.level")
 
 
 def save(detector: Detector, folder: Path) -> None:
@@ -63,6 +65,10 @@ def _tensors(detector: Detector) -> dict[str, Tensor]:
     own = (normaliser.centre, normaliser.scale, normaliser.low, normaliser.high, levels.newest, levels.smoothed)
     tensors = {NETWORK + name: tensor for name, tensor in detector.network.autoencoder.state_dict().items()}
     tensors |= dict(zip((*NORMALISER, *LEVELS), own, strict=True))
+    if detector.scoring.linear is not None:
+        view = detector.scoring.linear.view
+        parts = (view.centre, view.scale, view.mean, view.components, view.level)
+        tensors |= dict(zip(LINEAR, parts, strict=True))
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -82,10 +88,18 @@ def _config(detector: Detector, weights_sha256: str) -> VersionConfig:
             smoothed=scoring.smoothed.config(),
             fused=scoring.fused.config(),
             threshold=scoring.threshold,
+            linear=_linear_config(scoring.linear),
         ),
         lineage=dict(detector.lineage),
         weights_sha256=weights_sha256,
     )
+
+
+def _linear_config(linear: LinearScore | None) -> LinearConfig | None:
+    if linear is None:
+        return None
+    components = linear.view.components.shape[1]
+    return LinearConfig(span=linear.view.span, components=components, tail=linear.scale.config())
 
 
 def _bytes(path: Path) -> bytes:
@@ -112,12 +126,20 @@ def _network(config: VersionConfig, tensors: dict[str, Tensor], path: Path) -> N
     count = len(config.channels)
     expected = {NETWORK + name: tuple(tensor.shape) for name, tensor in autoencoder.state_dict().items()}
     expected |= dict.fromkeys(NORMALISER, (count, 1))
-    expected |= dict.fromkeys(LEVELS, (count,))
+    expected |= dict.fromkeys(LEVELS, (count,)) | _linear_shapes(config)
     _check(tensors, expected, path)
     _put(autoencoder, tensors)
     centre, scale, low, high = (tensors[name] for name in NORMALISER)
     normaliser = Normaliser(centre, scale, low, high, config.recentre)
     return Network(config.architecture, autoencoder, normaliser)
+
+
+def _linear_shapes(config: VersionConfig) -> dict[str, tuple[int, ...]]:
+    linear, count = config.scoring.linear, len(config.channels)
+    if linear is None:
+        return {}
+    width = linear.span * count
+    return dict(zip(LINEAR, ((count, 1), (count, 1), (width,), (width, linear.components), (count,)), strict=True))
 
 
 def _put(autoencoder: Autoencoder, tensors: dict[str, Tensor]) -> None:
@@ -138,17 +160,22 @@ def _check(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], pat
             )
         if not finite(tensor):
             raise ModelError(f"{path}: tensor {name} holds NaN or infinite values: {again}")
-    for name in POSITIVE:
+    for name in tensors.keys() & set(POSITIVE):
         if not bool((tensors[name] > 0).all()):
             raise ModelError(f"{path}: tensor {name} must be above 0 everywhere: {again}")
 
 
 def _scoring(config: ScoringConfig, tensors: dict[str, Tensor], where: str) -> Scoring:
     levels = ErrorLevels(tensors[LEVELS[0]], tensors[LEVELS[1]], config.span, config.decay)
+    linear = None
+    if config.linear is not None:
+        view = LinearView(*(tensors[name] for name in LINEAR))
+        linear = LinearScore(view, TailScale.of(config.linear.tail, f"{where}: scoring.linear.tail"))
     return Scoring(
         levels=levels,
         newest=TailScale.of(config.newest, f"{where}: scoring.newest"),
         smoothed=TailScale.of(config.smoothed, f"{where}: scoring.smoothed"),
         fused=TailScale.of(config.fused, f"{where}: scoring.fused"),
         threshold=config.threshold,
+        linear=linear,
     )

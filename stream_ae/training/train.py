@@ -10,9 +10,10 @@ from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConf
 from stream_ae.models.detector import Detector, Signature
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
-from stream_ae.training.calibrate import calibrated
-from stream_ae.training.dataset import HeldOut, checked, split
+from stream_ae.training.calibrate import LinearViews, calibrated, uncalibrated
+from stream_ae.training.dataset import HeldOut, Split, WindowSet, checked, joined, split
 from stream_ae.training.fit import Progress, fit
+from stream_ae.training.linear import fitted_linear
 from stream_ae.training.normalise import fitted_normaliser
 
 HOLDOUT_SHARE = 0.2
@@ -74,7 +75,8 @@ def train(
     architecture = architecture_of(options, len(channels))
     fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress)
     signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
-    result = calibrated(signature, fitted.network, held_out, options.false_alarm_rate, dict(lineage or {}))
+    template = uncalibrated(signature, fitted.network, dict(lineage or {}))
+    result = calibrated(template, _linear(parts, held_out, options), held_out, options.false_alarm_rate)
     report = TrainingReport(
         streams=len(usable),
         rows=sum(len(x) for x in usable),
@@ -96,6 +98,12 @@ def architecture_of(options: TrainingSettings, channels: int) -> ArchitectureCon
     if options.model.startswith("conv1d"):
         return ConvConfig(channels=channels, window=options.window, bottleneck=bottleneck)
     return DenseConfig(channels=channels, window=options.window, bottleneck=bottleneck)
+
+
+def _linear(parts: Split, held_out: WindowSet, options: TrainingSettings) -> LinearViews:
+    seen = joined([parts.fit, parts.validation])
+    calibration = fitted_linear(seen, options.lookahead, options.seed)
+    return LinearViews(calibration, fitted_linear(joined([seen, held_out]), options.lookahead, options.seed))
 
 
 def _check_parts(fit_windows: int, validation_windows: int, held_out_windows: int) -> None:
