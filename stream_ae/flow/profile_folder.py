@@ -32,7 +32,6 @@ class ProfilesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: ModelIdentity
     channels: Names
     streams: Names
-    lineage: dict[str, str]
     arrays_sha256: str
 
 
@@ -46,7 +45,6 @@ def save(profiles: Profiles, folder: Path) -> None:
         model=profiles.model,
         channels=profiles.channels,
         streams=profiles.streams,
-        lineage=dict(profiles.lineage),
         arrays_sha256=hashlib.sha256(arrays).hexdigest(),
     )
     (folder / ARRAYS).write_bytes(arrays)
@@ -73,7 +71,6 @@ def load(folder: Path) -> Profiles:
         model=config.model,
         channels=config.channels,
         streams=config.streams,
-        lineage=config.lineage,
         **{name: arrays[name] for name in _DTYPES},
     )
 

@@ -1,7 +1,7 @@
 """What adapts a model to one stream: its own threshold, centre and scale; learnt elsewhere, applied here."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,7 +31,6 @@ class Profiles:
     centre: Float32
     scale: Float32
     threshold: Float64
-    lineage: Mapping[str, str] = field(default_factory=dict)
 
     def with_identity(self, identity: ModelIdentity) -> "Profiles":
         """The same under the name that it is registered by."""

@@ -60,7 +60,6 @@ def adapted(
     streams: Mapping[str, Sequence[Float32]],
     kind: ProfileKind,
     false_alarm_rate: float,
-    lineage: Mapping[str, str] | None = None,
 ) -> Profiles:
     """Profiles for the streams with enough rows; of each the segments (N_i, C) in time order, NaN = missing.
 
@@ -75,7 +74,7 @@ def adapted(
             f"no stream has {LEAST_ROWS} rows with a value, the least that a profile is learnt from (the longest of "
             f"{len(streams)} has {most}): wait for more, or raise adapt.span_s"
         )
-    profiles = _unmoved(detector, tuple(enough), dict(lineage or {}))
+    profiles = _unmoved(detector, tuple(enough))
     if kind == "full":
         found = [_centre_and_scale(detector, profiles, parts) for parts in enough.values()]
         centre, scale = (np.stack(column) for column in zip(*found, strict=True))
@@ -85,7 +84,7 @@ def adapted(
     return replace(profiles, threshold=np.array(thresholds))
 
 
-def _unmoved(detector: Detector, streams: tuple[str, ...], lineage: dict[str, str]) -> Profiles:
+def _unmoved(detector: Detector, streams: tuple[str, ...]) -> Profiles:
     """Profiles that change nothing."""
     normaliser, count = detector.network.normaliser, len(streams)
     centre, scale = (tensor[:, 0].cpu().numpy() for tensor in (normaliser.centre, normaliser.scale))
@@ -99,7 +98,6 @@ def _unmoved(detector: Detector, streams: tuple[str, ...], lineage: dict[str, st
         centre=np.tile(centre, (count, 1)),
         scale=np.tile(scale, (count, 1)),
         threshold=np.full(count, detector.threshold),
-        lineage=lineage,
     )
 
 
