@@ -191,8 +191,20 @@ class RetrainSettings(Group):
     holdout_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.2, description="newest part kept for calibration")
 
 
+ProfileKind = Literal["threshold", "full"]
+
+
+class AdaptSettings(Group):
+    kind: ProfileKind = Field("threshold", description="what is a stream's own; full = centre and scale as well")
+    span_s: Annotated[float, Field(gt=0)] = Field(2 * 86_400.0, description="how far back from now, by Kafka time")
+    max_samples: Positive = Field(1_000_000, description="newest samples kept, of all streams together")
+
+
 class ScheduleSettings(Group):
     cron: str = Field("0 3 * * *", description="five fields; 0 and 7 are Sunday")
+    adapt_cron: str | None = Field(
+        None, description="when profiles are learnt anew, such as '30 * * * *'; off if empty"
+    )
     time_zone: str = "UTC"
     job_timeout_s: Seconds = Field(3600.0, description="a retraining that runs longer is ended")
 
@@ -220,8 +232,14 @@ class Settings(Group):
     worker: WorkerSettings = WorkerSettings()
     training: TrainingSettings = TrainingSettings()
     retrain: RetrainSettings = RetrainSettings()
+    adapt: AdaptSettings = AdaptSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def profiles(self) -> str:
+        """Where the profiles of the pipeline's streams live: registered model in MLflow, Redis key prefix."""
+        return f"{self.pipeline}-profiles"
 
     @property
     def commit_interval_s(self) -> float:

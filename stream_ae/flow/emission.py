@@ -10,8 +10,15 @@ import numpy as np
 from stream_ae.flow.chunk import Answered, Chunk
 from stream_ae.flow.columns import select_decoded, select_records
 from stream_ae.flow.decide import State, States
-from stream_ae.flow.encode import Answers, FlaggedSamples, encode_cleaned, encode_dead_letters, encode_flagged
-from stream_ae.flow.model import ServedModel
+from stream_ae.flow.encode import (
+    Answers,
+    FlaggedSamples,
+    Profiled,
+    encode_cleaned,
+    encode_dead_letters,
+    encode_flagged,
+)
+from stream_ae.flow.profiles import Served
 from stream_ae.records import Bool, Int32, Int64, OutgoingBatch, Reason, Rejection
 from stream_ae.settings import TopicSettings
 
@@ -60,18 +67,18 @@ class Emission:
     def _cleaned(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
         """A record is signed by the model that answered its last sample."""
         chunk = part.chunk
-        if len(chunk.models) == 1:
-            yield self._cleaned_by(chunk, part.used, part.samples, chunk.models[0])
+        if len(chunk.served) == 1:
+            yield self._cleaned_by(chunk, part.used, part.samples, chunk.served[0])
             return
-        model = np.zeros(len(chunk.records), np.int32)
+        by = np.zeros(len(chunk.records), np.int32)
         if chunk.answers is not None:
-            model[chunk.decoded.samples.row] = chunk.answers.model
-        for run in _runs(model[part.used]):
+            by[chunk.decoded.samples.row] = chunk.answers.served
+        for run in _runs(by[part.used]):
             rows = part.used[run]
-            yield self._cleaned_by(chunk, rows, _samples_in(chunk, rows), chunk.models[model[rows[0]]])
+            yield self._cleaned_by(chunk, rows, _samples_in(chunk, rows), chunk.served[by[rows[0]]])
 
-    def _cleaned_by(self, chunk: Chunk, rows: Int64, samples: Int64, model: ServedModel) -> OutgoingBatch:
-        records, decoded = chunk.records, chunk.decoded
+    def _cleaned_by(self, chunk: Chunk, rows: Int64, samples: Int64, served: Served) -> OutgoingBatch:
+        records, decoded, model = chunk.records, chunk.decoded, served.model
         # Rejected rows are passed over by the encoder: only what leaves at another time must be cut out.
         if len(rows) + len(chunk.decoded.rejections) < len(records):
             records, decoded = select_records(records, rows), select_decoded(decoded, rows)
@@ -80,7 +87,13 @@ class Emission:
             nothing = Answers(np.empty((0, channels), np.float32), np.empty(0, np.float64), np.empty(0, np.bool_))
             return encode_cleaned(self.topics.cleaned, self.channels, records, decoded, nothing, model.identity)
         answers = chunk.answers
-        said = Answers(answers.x_hat[samples], answers.score[samples], _is_flagged(answers.state[samples]))
+        profiled = answers.profile[samples] > 0
+        said = Answers(
+            answers.x_hat[samples],
+            answers.score[samples],
+            _is_flagged(answers.state[samples]),
+            Profiled(served.profile, profiled) if profiled.any() else None,
+        )
         return encode_cleaned(self.topics.cleaned, self.channels, records, decoded, said, model.identity)
 
     def _flagged(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
@@ -89,13 +102,11 @@ class Emission:
         if chunk.answers is None:
             return
         events = part.samples[chunk.answers.state[part.samples] != State.NORMAL]
-        for run in _runs(chunk.answers.model[events]):
+        for run in _runs(chunk.answers.served[events]):
             samples = events[run]
-            model = chunk.models[chunk.answers.model[samples[0]]]
-            reported = _report(chunk, chunk.answers, samples)
-            yield encode_flagged(
-                self.topics.flagged, reported, self.topics.raw, self.channels, model.threshold, model.identity
-            )
+            served = chunk.served[chunk.answers.served[samples[0]]]
+            reported = _report(chunk, chunk.answers, samples, served)
+            yield encode_flagged(self.topics.flagged, reported, self.topics.raw, self.channels, served.model.identity)
 
     def _dead_letters(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
         if part.refused:
@@ -136,8 +147,9 @@ def _samples_in(chunk: Chunk, rows: Int64) -> Int64:
     return np.flatnonzero(leaves[chunk.decoded.samples.row])
 
 
-def _report(chunk: Chunk, answers: Answered, samples: Int64) -> FlaggedSamples:
+def _report(chunk: Chunk, answers: Answered, samples: Int64, served: Served) -> FlaggedSamples:
     decoded, records = chunk.decoded.samples, chunk.records
+    profile = answers.profile[samples]
     row = decoded.row[samples]
     return FlaggedSamples(
         stream=[decoded.streams[code] for code in decoded.stream[samples].tolist()],
@@ -147,6 +159,8 @@ def _report(chunk: Chunk, answers: Answered, samples: Int64) -> FlaggedSamples:
         offset=records.offset[row],
         state=[State(state).name.lower() for state in answers.state[samples].tolist()],
         score=answers.score[samples],
+        threshold=served.thresholds[profile],
+        profile=[served.profile if row else None for row in profile.tolist()],
         p_value=answers.p_value[samples],
         observed=decoded.values[samples],
         expected=answers.x_hat[samples],

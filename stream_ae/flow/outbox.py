@@ -10,7 +10,7 @@ from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.dead_letter_limits import DeadLetterLimits
 from stream_ae.flow.decide import Decider, flagged
 from stream_ae.flow.emission import Emission, Outputs
-from stream_ae.flow.model import ServedModel
+from stream_ae.flow.profiles import Served
 from stream_ae.flow.tally import Tally
 from stream_ae.records import Inference, Int64, RecordBatch
 
@@ -55,14 +55,20 @@ class Outbox:
             chunk.drop(partitions)
 
     def answer(
-        self, tokens: Int64, inference: Inference, model: ServedModel, failed: Mapping[int, str], capacity: int
+        self,
+        tokens: Int64,
+        inference: Inference,
+        said_by: tuple[Served, Int64],
+        failed: Mapping[int, str],
+        capacity: int,
     ) -> None:
         """Hand each answer to the sample with its token; `failed` tells of answers that do not count, and why.
 
-        Every slot is below `capacity`.
+        said_by: what answered, and the row of it that each sample's stream has. Every slot is below `capacity`.
         """
         self._decider.reserve(capacity)
-        flags = flagged(inference.score, model.threshold)
+        served, profile = said_by
+        flags = flagged(inference.score, served.thresholds[profile])
         unanswered = np.zeros(len(tokens), np.bool_)
         unanswered[list(failed)] = True
         shares = list(self._by_chunk(tokens))
@@ -76,7 +82,7 @@ class Outbox:
         state[met] = self._decider.states_without(unanswered[met], slots[met], fresh[met], flags[met])
         for chunk, picked in shares:
             samples = tokens[picked] - chunk.first_token
-            chunk.fill(samples, inference, picked, state, model)
+            chunk.fill(samples, inference, picked, state, served, profile)
             if failed:
                 chunk.refuse({int(tokens[place]) - chunk.first_token: why for place, why in failed.items()})
 
