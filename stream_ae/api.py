@@ -85,6 +85,8 @@ class AutoencoderDetector:
     def fit(self, x: ArrayLike, y: object = None) -> Self:
         """Learn what is normal from x (N, C); `y` is ignored. Raises ConfigError if nothing can be learnt from it."""
         rows = _rows(x)
+        if rows.shape[1] == 0:
+            raise ConfigError(f"x has shape {rows.shape}, so no channel: give rows (N, C) with C of at least 1")
         options = self._options()
         channels = tuple(f"x{channel}" for channel in range(rows.shape[1]))
         trained = train([rows], channels, options)

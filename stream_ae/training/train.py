@@ -10,6 +10,7 @@ from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConf
 from stream_ae.models.detector import Detector, Signature
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
+from stream_ae.training.absurd import without_absurd
 from stream_ae.training.calibrate import calibrated
 from stream_ae.training.dataset import HeldOut, checked, split
 from stream_ae.training.fit import Progress, fit
@@ -66,7 +67,7 @@ def train(
     given_units = tuple(units) if units is not None else ("",) * len(channels)
     if len(given_units) != len(channels):
         raise ConfigError(f"{len(given_units)} units for {len(channels)} channels: give one each, '' where unknown")
-    usable = checked(streams, channels, options.window)
+    usable, absurd = without_absurd(checked(streams, channels, options.window), channels)
     parts = split(usable, options.window, options.lookahead, holdout_share)
     held_out = parts.held_out.windows(options.window, options.lookahead)
     _check_parts(len(parts.fit), len(parts.validation), len(held_out))
@@ -85,7 +86,7 @@ def train(
         train_loss=fitted.best.train_loss,
         validation_loss=fitted.best.validation_loss,
         threshold=result.detector.threshold,
-        warnings=(*_silent(usable, channels), *result.warnings),
+        warnings=(*absurd, *_silent(usable, channels), *result.warnings),
     )
     return Trained(result.detector, report, parts.held_out)
 
