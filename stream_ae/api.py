@@ -22,7 +22,7 @@ CHUNK = 2048
 
 _PARAMETERS = (
     "model", "window", "lookahead", "false_alarm_rate", "seed", "max_epochs", "patience", "batch_size",
-    "learning_rate", "threads", "beta", "free_bits",
+    "learning_rate", "threads", "beta", "free_bits", "time_budget_s",
 )  # fmt: skip
 _DEFAULT = TrainingSettings()
 
@@ -55,6 +55,7 @@ class AutoencoderDetector:
         threads: int = _DEFAULT.threads,
         beta: float = _DEFAULT.beta,
         free_bits: float = _DEFAULT.free_bits,
+        time_budget_s: float | None = _DEFAULT.time_budget_s,
     ) -> None:
         # Stored as given, unchecked: scikit-learn's clone compares them by identity. `fit` checks.
         self.model = model
@@ -69,6 +70,7 @@ class AutoencoderDetector:
         self.threads = threads
         self.beta = beta
         self.free_bits = free_bits
+        self.time_budget_s = time_budget_s
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""

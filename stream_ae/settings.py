@@ -165,6 +165,9 @@ class TrainingSettings(Group):
     seed: int = 0
     max_epochs: Positive = 15
     patience: Positive = Field(4, description="epochs without a better validation loss before training stops")
+    time_budget_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="fitting stops after this long, within an epoch if need be; default: by patience alone"
+    )
     batch_size: Positive = 256
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of a variational model's code length")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stream_ae.clock import Clock
 from stream_ae.errors import ConfigError
 from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConfig, DenseConfig
 from stream_ae.models.detector import Detector, Signature
@@ -58,11 +59,13 @@ def train(
     lineage: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     holdout_share: float = HOLDOUT_SHARE,
+    clock: Clock | None = None,
 ) -> Trained:
     """Fit, calibrate and describe a detector for streams (N_i, C) in time order, NaN = missing.
 
     The newest `holdout_share` of each stream is not fitted on: the score is calibrated on it. Raise in `progress` to
-    cancel. Raises ConfigError if nothing can be learnt from the data, with what to do about it.
+    cancel. `options.time_budget_s` is about fitting, by `clock` (default: the machine's).
+    Raises ConfigError if nothing can be learnt from the data, with what to do about it.
     """
     given_units = tuple(units) if units is not None else ("",) * len(channels)
     if len(given_units) != len(channels):
@@ -73,7 +76,7 @@ def train(
     _check_parts(len(parts.fit), len(parts.validation), len(held_out))
     normaliser = fitted_normaliser(parts.fit, [x[:end] for x, end in zip(usable, parts.held_out.begin, strict=True)])
     architecture = architecture_of(options, len(channels))
-    fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress)
+    fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress, clock)
     signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
     result = calibrated(signature, fitted.network, held_out, options.false_alarm_rate, dict(lineage or {}))
     report = TrainingReport(
