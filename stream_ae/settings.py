@@ -107,6 +107,12 @@ class DecodeSettings(Group):
     )
 
 
+class DecideSettings(Group):
+    close_after: Annotated[int, Field(ge=1, le=1000)] = Field(
+        3, description="an event closes at so many quiet samples in a row; 1 = at the first"
+    )
+
+
 class BatchSettings(Group):
     max_records: Positive = 2048
     max_bytes: Positive = 8 * 1024 * 1024
@@ -218,6 +224,7 @@ class Settings(Group):
     redis: RedisSettings = RedisSettings()
     mlflow: MlflowSettings = MlflowSettings()
     decode: DecodeSettings = DecodeSettings()
+    decide: DecideSettings = DecideSettings()
     batch: BatchSettings = BatchSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     worker: WorkerSettings = WorkerSettings()

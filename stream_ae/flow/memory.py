@@ -8,7 +8,7 @@ from stream_ae.flow.admission import Arrivals, Rules, admit, broken_blocks
 from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.columns import Decoded, reject
 from stream_ae.flow.grouping import grouped
-from stream_ae.flow.horizon import Horizon
+from stream_ae.flow.horizon import Horizon, depth_of
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.offsets import Progress, Rewind
 from stream_ae.flow.shadow import Shadows
@@ -25,12 +25,13 @@ LARGEST_MS = 2**61
 class Memory:
     """Windows, times and rewind offsets of all streams of the assigned partitions."""
 
-    def __init__(self, model: ServedModel, rules: Rules) -> None:
+    def __init__(self, model: ServedModel, rules: Rules, close_after: int = 1) -> None:
         self._rules = rules
+        self._close_after = close_after
         self._model = model
         self._table = StreamTable()
         self._windows = Windows(len(model.channels), model.window, model.lookahead)
-        self._horizon = Horizon(model.window)
+        self._horizon = Horizon(depth_of(model.window, close_after))
         self._shadows = Shadows()
         self._next_token = 0
         self._records_since_sweep = 0
@@ -121,7 +122,7 @@ class Memory:
         if (model.window, model.lookahead) == (self._windows.window, self._windows.lookahead):
             return
         self._windows = self._windows.adapt(model.window, model.lookahead)
-        self._horizon = self._horizon.adapt(model.window)
+        self._horizon = self._horizon.adapt(depth_of(model.window, self._close_after))
 
     def _chunk(
         self, records: RecordBatch, decoded: Decoded, slots: Int64, fresh: Bool, partitions: Mapping[int, Progress]
