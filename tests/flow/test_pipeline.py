@@ -418,6 +418,23 @@ def test_an_event_is_told_of_where_it_is_flagged_and_where_it_closes() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_successor_closes_the_event_that_its_predecessor_opened(cut: int) -> None:
+    records = [reading(offset, float(value)) for offset, value in enumerate([0, 0, 9, 9, 9, 9, 9, 0, 0, 0, 0, 0])]
+    settings = Settings(decide=DecideSettings(close_after=4))
+    whole, first = bench(MeanModel(window=2), settings), bench(MeanModel(window=2), settings)
+    whole.feed(records)
+    whole.run()
+    assert [event.state for event in whole.left.events] == ["open", "close", "open", "close"]
+    first.feed(records[:cut])
+    first.run()
+    first.commit()
+    second = Bench(settings, MeanModel(window=2), first.committed)
+    second.feed(records[second.starts.get(P0, cut) :])
+    second.run()
+    assert first.left.events + second.left.events == whole.left.events
+
+
 def test_a_foreign_commit_means_no_rewind() -> None:
     assert bench().pipeline.assign({P0: Position(7, "by another tool")}) == {}
 
