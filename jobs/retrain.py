@@ -116,7 +116,7 @@ def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path
         progress.say(_collected_sentence(collected, span))
         trained = train(
             collected.segments, collected.channels, settings.training, lineage=_lineage(settings, span, champion),
-            progress=progress.epoch, holdout_share=settings.retrain.holdout_share,
+            progress=progress.epoch, holdout_share=settings.retrain.holdout_share, clock=world.clock,
         )  # fmt: skip
     except (ConfigError, ModelError) as error:
         progress.say(f"the data cannot be used: {error}")

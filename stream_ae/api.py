@@ -31,7 +31,7 @@ _STREAM = "adapted"
 
 _PARAMETERS = (
     "model", "window", "lookahead", "false_alarm_rate", "seed", "max_epochs", "patience", "batch_size",
-    "learning_rate", "threads", "beta", "free_bits",
+    "learning_rate", "threads", "beta", "free_bits", "time_budget_s",
 )  # fmt: skip
 _DEFAULT = TrainingSettings()
 
@@ -66,6 +66,7 @@ class AutoencoderDetector:
         threads: int = _DEFAULT.threads,
         beta: float = _DEFAULT.beta,
         free_bits: float = _DEFAULT.free_bits,
+        time_budget_s: float | None = _DEFAULT.time_budget_s,
     ) -> None:
         # Stored as given, unchecked: scikit-learn's clone compares them by identity. `fit` checks.
         self.model = model
@@ -80,6 +81,7 @@ class AutoencoderDetector:
         self.threads = threads
         self.beta = beta
         self.free_bits = free_bits
+        self.time_budget_s = time_budget_s
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
@@ -96,6 +98,8 @@ class AutoencoderDetector:
     def fit(self, x: ArrayLike, y: object = None) -> Self:
         """Learn what is normal from x (N, C); `y` is ignored. Raises ConfigError if nothing can be learnt from it."""
         rows = _rows(x)
+        if rows.shape[1] == 0:
+            raise ConfigError(f"x has shape {rows.shape}, so no channel: give rows (N, C) with C of at least 1")
         options = self._options()
         channels = tuple(f"x{channel}" for channel in range(rows.shape[1]))
         trained = train([rows], channels, options)

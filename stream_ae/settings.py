@@ -107,6 +107,12 @@ class DecodeSettings(Group):
     )
 
 
+class DecideSettings(Group):
+    close_after: Annotated[int, Field(ge=1, le=1000)] = Field(
+        3, description="an event closes at so many quiet samples in a row; 1 = at the first"
+    )
+
+
 class BatchSettings(Group):
     max_records: Positive = 2048
     max_bytes: Positive = 8 * 1024 * 1024
@@ -165,6 +171,9 @@ class TrainingSettings(Group):
     seed: int = 0
     max_epochs: Positive = 15
     patience: Positive = Field(4, description="epochs without a better validation loss before training stops")
+    time_budget_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="fitting stops after this long, within an epoch if need be; default: by patience alone"
+    )
     batch_size: Positive = 256
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of a variational model's code length")
@@ -227,6 +236,7 @@ class Settings(Group):
     redis: RedisSettings = RedisSettings()
     mlflow: MlflowSettings = MlflowSettings()
     decode: DecodeSettings = DecodeSettings()
+    decide: DecideSettings = DecideSettings()
     batch: BatchSettings = BatchSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     worker: WorkerSettings = WorkerSettings()

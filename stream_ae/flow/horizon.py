@@ -7,11 +7,16 @@ from stream_ae.flow.offsets import Rewind
 from stream_ae.records import Bool, Int64
 
 
-class Horizon:
-    """For every slot a ring of the newest T samples' record offsets, and the partition time at each record.
+def depth_of(window: int, close_after: int) -> int:
+    """Newest samples of a stream that what comes out next depends on: each of the last `close_after` has a window."""
+    return window + close_after - 1
 
-    T samples back and no more: the window of the sample before the next one begins there, and whether that sample was
-    flagged is all that the decision about the next one needs.
+
+class Horizon:
+    """For every slot a ring of the newest samples' record offsets, and the partition time at each record.
+
+    As many samples as `depth_of` says and no more: there the window begins of the first sample that has a say in what
+    the next one is in the course of events, see `flow.decide.Decider`.
     """
 
     def __init__(self, depth: int) -> None:

@@ -8,7 +8,7 @@ from stream_ae.flow.admission import Arrivals, Rules, admit, broken_blocks
 from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.columns import Decoded, reject
 from stream_ae.flow.grouping import grouped, grown
-from stream_ae.flow.horizon import Horizon
+from stream_ae.flow.horizon import Horizon, depth_of
 from stream_ae.flow.offsets import Progress, Rewind
 from stream_ae.flow.profiles import Served
 from stream_ae.flow.shadow import Shadows
@@ -25,14 +25,15 @@ LARGEST_MS = 2**61
 class Memory:
     """Windows, times and rewind offsets of all streams of the assigned partitions."""
 
-    def __init__(self, served: Served, rules: Rules) -> None:
+    def __init__(self, served: Served, rules: Rules, close_after: int = 1) -> None:
         model = served.model
         self._rules = rules
+        self._close_after = close_after
         self._served = served
         self._profile = np.zeros(0, np.int64)
         self._table = StreamTable()
         self._windows = Windows(len(model.channels), model.window, model.lookahead)
-        self._horizon = Horizon(model.window)
+        self._horizon = Horizon(depth_of(model.window, close_after))
         self._shadows = Shadows()
         self._next_token = 0
         self._records_since_sweep = 0
@@ -134,7 +135,7 @@ class Memory:
         if (model.window, model.lookahead) == (self._windows.window, self._windows.lookahead):
             return
         self._windows = self._windows.adapt(model.window, model.lookahead)
-        self._horizon = self._horizon.adapt(model.window)
+        self._horizon = self._horizon.adapt(depth_of(model.window, self._close_after))
 
     def _chunk(
         self, records: RecordBatch, decoded: Decoded, slots: Int64, fresh: Bool, partitions: Mapping[int, Progress]

@@ -26,10 +26,10 @@ class Reached:
 class Outbox:
     """Chunks whose answers have begun to come, oldest first."""
 
-    def __init__(self, emission: Emission, limits: DeadLetterLimits) -> None:
+    def __init__(self, emission: Emission, limits: DeadLetterLimits, close_after: int = 1) -> None:
         self._emission = emission
         self._limits = limits
-        self._decider = Decider()
+        self._decider = Decider(close_after)
         self._chunks: deque[Chunk] = deque()
         self._held_records = 0
         self._held_bytes = 0

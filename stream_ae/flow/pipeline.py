@@ -251,8 +251,10 @@ class Pipeline:
         refuse_equal = settings.decode.duplicate_timestamp == "dead_letter"
         rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
         emission = Emission(settings.topics, model.channels, self._software)
-        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters))
-        return _Serving(served, Decoder(model.channels, settings.decode), Memory(served, rules), outbox)
+        close_after = settings.decide.close_after
+        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), close_after)
+        memory = Memory(served, rules, close_after)
+        return _Serving(served, Decoder(model.channels, settings.decode), memory, outbox)
 
     def _ready(self) -> _Serving:
         if self._serving is None:

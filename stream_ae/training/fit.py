@@ -1,4 +1,4 @@
-"""Windows to network weights: denoising training with early stopping."""
+"""Windows to network weights: denoising training with early stopping, or within a time budget."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stream_ae.clock import Clock, Deadline, SystemClock
 from stream_ae.errors import ModelError
 from stream_ae.models.autoencoder import Autoencoder, Reconstruction, build
 from stream_ae.models.config import ArchitectureConfig
@@ -56,23 +57,26 @@ def fit(
     data: tuple[WindowSet, WindowSet],
     options: TrainingSettings,
     progress: Progress | None = None,
+    clock: Clock | None = None,
 ) -> Fit:
-    """Train on data[0], stop by data[1]; the same data, options and number of threads give the same weights on a CPU.
+    """Train on data[0], stop by data[1]; the same data, options and number of threads give the same weights on a CPU,
+    unless `options.time_budget_s` cuts them short: it counts from here, and the epoch that it falls in ends at once.
 
     Raises ModelError when the loss is not finite: the values are beyond what float32 can be trained on.
     """
+    deadline = _deadline(options, clock or SystemClock())
     with _reproducible(options.seed, options.threads) as generator:
         autoencoder = build(architecture)
         epochs, best_weights = [], copy.deepcopy(autoencoder.state_dict())
         best: Epoch | None = None
         learner = _Learner(autoencoder, Objective(architecture, options), normaliser)
-        for epoch in _epochs(learner, data, options, generator):
+        for epoch in _epochs(learner, data, options, generator, deadline):
             epochs.append(epoch)
             if best is None or epoch.validation_loss < best.validation_loss:
                 best, best_weights = epoch, copy.deepcopy(autoencoder.state_dict())
             if progress is not None:
                 progress(epoch)
-            if epoch.number - best.number >= options.patience:
+            if epoch.number - best.number >= options.patience or _passed(deadline):
                 break
     assert best is not None  # max_epochs is positive
     autoencoder.load_state_dict(best_weights)
@@ -112,7 +116,11 @@ class _Learner:
 
 
 def _epochs(
-    learner: _Learner, data: tuple[WindowSet, WindowSet], options: TrainingSettings, generator: torch.Generator
+    learner: _Learner,
+    data: tuple[WindowSet, WindowSet],
+    options: TrainingSettings,
+    generator: torch.Generator,
+    deadline: Deadline | None,
 ) -> Iterator[Epoch]:
     parameters = [*learner.autoencoder.parameters(), *learner.objective.parameters()]
     optimiser = torch.optim.Adam(parameters, options.learning_rate)
@@ -120,10 +128,11 @@ def _epochs(
     size = max(min(options.batch_size, len(training) // STEPS_PER_EPOCH), SMALLEST_BATCH)
     for number in range(1, options.max_epochs + 1):
         learner.autoencoder.train()
-        losses = [
-            _step(learner.loss(training.windows(chosen), number, generator), optimiser)
-            for chosen in _shuffled(len(training), size, generator)
-        ]
+        losses = []
+        for chosen in _shuffled(len(training), size, generator):
+            losses.append(_step(learner.loss(training.windows(chosen), number, generator), optimiser))
+            if _passed(deadline):
+                break
         train_loss, validation_loss = float(np.mean(losses)), learner.validation(validation, options)
         if not np.isfinite([train_loss, validation_loss]).all():
             raise ModelError(
@@ -131,6 +140,14 @@ def _epochs(
                 "lower training.learning_rate, and look for absurd values in the data"
             )
         yield Epoch(number, options.max_epochs, train_loss, validation_loss)
+
+
+def _deadline(options: TrainingSettings, clock: Clock) -> Deadline | None:
+    return None if options.time_budget_s is None else Deadline.after(clock, options.time_budget_s)
+
+
+def _passed(deadline: Deadline | None) -> bool:
+    return deadline is not None and deadline.passed()
 
 
 def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Int64]:

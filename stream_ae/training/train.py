@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stream_ae.clock import Clock
 from stream_ae.errors import ConfigError
 from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConfig, DenseConfig
 from stream_ae.models.detector import Detector, Signature
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
+from stream_ae.training.absurd import without_absurd
 from stream_ae.training.calibrate import LinearViews, calibrated, uncalibrated
 from stream_ae.training.dataset import HeldOut, Split, WindowSet, checked, joined, split
 from stream_ae.training.fit import Progress, fit
@@ -58,22 +60,24 @@ def train(
     lineage: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     holdout_share: float = HOLDOUT_SHARE,
+    clock: Clock | None = None,
 ) -> Trained:
     """Fit, calibrate and describe a detector for streams (N_i, C) in time order, NaN = missing.
 
     The newest `holdout_share` of each stream is not fitted on: the score is calibrated on it. Raise in `progress` to
-    cancel. Raises ConfigError if nothing can be learnt from the data, with what to do about it.
+    cancel. `options.time_budget_s` is about fitting, by `clock` (default: the machine's).
+    Raises ConfigError if nothing can be learnt from the data, with what to do about it.
     """
     given_units = tuple(units) if units is not None else ("",) * len(channels)
     if len(given_units) != len(channels):
         raise ConfigError(f"{len(given_units)} units for {len(channels)} channels: give one each, '' where unknown")
-    usable = checked(streams, channels, options.window)
+    usable, absurd = without_absurd(checked(streams, channels, options.window), channels)
     parts = split(usable, options.window, options.lookahead, holdout_share)
     held_out = parts.held_out.windows(options.window, options.lookahead)
     _check_parts(len(parts.fit), len(parts.validation), len(held_out))
     normaliser = fitted_normaliser(parts.fit, [x[:end] for x, end in zip(usable, parts.held_out.begin, strict=True)])
     architecture = architecture_of(options, len(channels))
-    fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress)
+    fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress, clock)
     signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
     template = uncalibrated(signature, fitted.network, dict(lineage or {}))
     result = calibrated(template, _linear(parts, held_out, options), held_out, options.false_alarm_rate)
@@ -87,7 +91,7 @@ def train(
         train_loss=fitted.best.train_loss,
         validation_loss=fitted.best.validation_loss,
         threshold=result.detector.threshold,
-        warnings=(*_silent(usable, channels), *result.warnings),
+        warnings=(*absurd, *_silent(usable, channels), *result.warnings),
     )
     return Trained(result.detector, report, parts.held_out)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import orjson
 
@@ -42,8 +43,9 @@ class Versions:
 class Judge:
     """Knows every answer that a sample can get: by each version, with all its look-ahead or, if hurried, with less."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, close_after: int) -> None:
         self._reference = reference
+        self._close_after = close_after
         self._known: dict[tuple[Epoch, int, int, MeanModel], Answer] = {}
 
     def check(
@@ -70,21 +72,30 @@ class Judge:
             answers.append(answer)
         assert trace == cleaned_trace(raw, answers, signing)
         flags = held.flags[offset] = [answer.flag for answer in answers]
-        states = [[state_of(*pair) for pair in zip(flags, [before, *flags], strict=False)] for before in befores]
+        states = [self._states(before, flags) for before in befores]
         told = [
             [Event(partition, offset, time, state) for time, state in zip(raw.times, one, strict=True) if state]
             for one in states
         ]
         assert events in told
 
-    def _flags_before(self, epoch: Epoch, at: int, held: Holding, models: Collection[MeanModel]) -> set[bool]:
-        """Whether the sample before was flagged: as it left, or as a worker that rebuilds its state may find."""
-        if at == 0:
-            return {False}
-        offset = epoch.samples[at - 1].raw.offset
-        if offset in held.flags:
-            return {held.flags[offset][-1]}
-        return {answer.flag for answer, _ in self._answers(epoch, at - 1, models, offset in held.hurried)}
+    def _states(self, before: Sequence[bool], flags: Sequence[bool]) -> list[str]:
+        run = [*before, *flags]
+        return [state_of(run[: at + 1], self._close_after) for at in range(len(before), len(run))]
+
+    def _flags_before(
+        self, epoch: Epoch, at: int, held: Holding, models: Collection[MeanModel]
+    ) -> Iterator[tuple[bool, ...]]:
+        """Which of the samples before were flagged: as they left, or as a worker that rebuilds its state may find."""
+        places = range(max(at - self._close_after, 0), at)
+        return product(*(self._flag_of(epoch, place, held, models) for place in places))
+
+    def _flag_of(self, epoch: Epoch, at: int, held: Holding, models: Collection[MeanModel]) -> set[bool]:
+        raw = epoch.samples[at].raw
+        if raw.offset in held.flags:
+            first = next(place for place, sample in enumerate(epoch.samples) if sample.raw is raw)
+            return {held.flags[raw.offset][at - first]}
+        return {answer.flag for answer, _ in self._answers(epoch, at, models, raw.offset in held.hurried)}
 
     def _answers(
         self, epoch: Epoch, at: int, models: Collection[MeanModel], hurried: bool

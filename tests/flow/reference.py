@@ -85,11 +85,12 @@ class Reference:
         stream = (raw.partition, raw.stream)
         return epoch is not self.epochs[stream][-1] or self._silent(stream, self._now_ms[raw.partition])
 
-    def needed_from(self, partition: int, window: int) -> int:
-        """The oldest offset that a live stream of the partition still needs; the end of its log if there is none."""
+    def needed_from(self, partition: int, samples: int) -> int:
+        """The oldest offset that so many newest samples of a live stream of the partition came from; the end of its log
+        if there is none."""
         ends = [raw.offset + 1 for raw in self.log if raw.partition == partition]
         newest = [epochs[-1] for (number, _), epochs in self.epochs.items() if number == partition]
-        needed = [epoch.samples[-window:][0].since for epoch in newest if not self.is_over(epoch)]
+        needed = [epoch.samples[-samples:][0].since for epoch in newest if not self.is_over(epoch)]
         return min(needed, default=ends[-1] if ends else 0)
 
     def _silent(self, stream: tuple[int, str], now_ms: int) -> bool:
@@ -112,9 +113,15 @@ def answers_of(epoch: Epoch, model: MeanModel) -> Iterator[Answer]:
         yield Answer(float(str(x_hat)), score, not score <= model.threshold)
 
 
-def state_of(flag: bool, before: bool) -> str:
-    """What a flagged record says of a sample, if the one before it was flagged or not; nothing for a normal one."""
-    return ("ongoing" if before else "open") if flag else ("close" if before else "")
+def state_of(flags: Sequence[bool], close_after: int) -> str:
+    """What a flagged record says of the newest of these samples; nothing of one that neither opens nor ends an event.
+
+    flags: the stream's, up to it; no more than those of the `close_after` samples before it count.
+    """
+    before = list(flags[-1 - close_after : -1])
+    if flags[-1]:
+        return "ongoing" if any(before) else "open"
+    return "close" if len(before) == close_after and before[0] and not any(before[1:]) else ""
 
 
 def cleaned_trace(raw: Raw, answers: Sequence[Answer], model: MeanModel) -> Trace:
@@ -127,7 +134,7 @@ def cleaned_trace(raw: Raw, answers: Sequence[Answer], model: MeanModel) -> Trac
     return Trace(cleaned, f"{score:.6g}", str(int(flag)), model=signed)
 
 
-def expected(log: Sequence[Raw], model: MeanModel, ttl_ms: int) -> Left:
+def expected(log: Sequence[Raw], model: MeanModel, ttl_ms: int, close_after: int = 1) -> Left:
     """What the log leaves, told the slow way: one stream after another, with the windows of whole arrays."""
     reference = Reference(ttl_ms)
     for raw in log:
@@ -135,13 +142,13 @@ def expected(log: Sequence[Raw], model: MeanModel, ttl_ms: int) -> Left:
     answers: dict[tuple[int, int], list[Answer]] = {}
     events: dict[tuple[int, int], list[Event]] = {}
     for epoch in (epoch for epochs in reference.epochs.values() for epoch in epochs):
-        before = False
+        flags: list[bool] = []
         for sample, answer in zip(epoch.samples, answers_of(epoch, model), strict=True):
             where = (sample.raw.partition, sample.raw.offset)
             answers.setdefault(where, []).append(answer)
-            state = state_of(answer.flag, before)
+            flags.append(answer.flag)
+            state = state_of(flags, close_after)
             events.setdefault(where, []).extend([Event(*where, sample.timestamp_ms, state)] if state else [])
-            before = answer.flag
     left = Left()
     for raw in log:
         where = (raw.partition, raw.offset)

@@ -1,10 +1,10 @@
-"""Events: opened by the first anomaly, closed by the first normal sample after it."""
+"""Events: opened by the first anomaly, closed by so many quiet samples in a row after it."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ae.flow.decide import Decider, State, flagged
+from stream_ae.flow.decide import Decider, flagged
 
 
 def states(decider: Decider, slots: list[int], flags: str, fresh: tuple[int, ...] = ()) -> str:
@@ -17,9 +17,9 @@ def states(decider: Decider, slots: list[int], flags: str, fresh: tuple[int, ...
     return "".join(".oxc"[state] for state in found)
 
 
-def decider(capacity: int = 4) -> Decider:
-    new = Decider()
-    new.reserve(capacity)
+def decider(close_after: int = 1) -> Decider:
+    new = Decider(close_after)
+    new.reserve(4)
     return new
 
 
@@ -65,21 +65,54 @@ def test_a_fresh_stream_knows_of_no_event_before_it_though_the_model_failed_on_i
     assert states(one, [0, 1], "..") == ".c"
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30), st.integers(0, 30))
-def test_any_cut_gives_the_states_of_one_sample_after_another(samples: list[tuple[int, bool]], cut: int) -> None:
-    one, before = decider(), [False] * 4
-    found = ""
+def test_an_event_goes_on_over_fewer_quiet_samples_than_close_it() -> None:
+    assert states(decider(3), [0] * 12, ".x..x.x...x.") == ".o..x.x..co."
+
+
+def test_quiet_samples_are_counted_from_batch_to_batch() -> None:
+    one = decider(3)
+    assert [states(one, [0] * len(part), part) for part in ("x.", ".x", "..", ".", "..x")] == [
+        "o.",
+        ".x",
+        "..",
+        "c",
+        "..o",
+    ]
+
+
+def test_an_event_that_waits_for_its_end_does_not_reach_into_a_fresh_start_nor_another_stream() -> None:
+    one = decider(3)
+    assert states(one, [0, 0, 1, 0, 0], "x..x.", fresh=(3,)) == "o..o."
+    assert states(one, [1, 1, 1, 1], "...x") == "...o"
+    assert states(one, [0, 0, 1, 1, 1], "..x..", fresh=(0,)) == "..x.."
+
+
+def test_a_sample_that_the_model_failed_on_does_not_bring_the_end_nearer() -> None:
+    assert states(decider(2), [0] * 5, "x.!..") == "o..c."
+
+
+def told(flags: list[bool], close_after: int) -> str:
+    """The state of the last of these samples of one stream, by what the flags before it say."""
+    recent = flags[max(len(flags) - 1 - close_after, 0) : -1]
+    if flags[-1]:
+        return "x" if any(recent) else "o"
+    return "c" if len(recent) == close_after and recent[0] and not any(recent[1:]) else "."
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    samples=st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from([False] * 9 + [True])), max_size=40),
+    cut=st.integers(0, 40),
+    close_after=st.integers(1, 4),
+)
+def test_any_cut_gives_what_the_flags_of_so_many_samples_before_say(
+    samples: list[tuple[int, bool, bool]], cut: int, close_after: int
+) -> None:
+    one, found = decider(close_after), ""
     for part in (samples[:cut], samples[cut:]):
-        found += states(one, [slot for slot, _ in part], "".join(".x"[flag] for _, flag in part))
-    for state, (slot, flag) in zip(found, samples, strict=True):
-        assert (
-            ".oxc".index(state)
-            == {
-                (False, False): State.NORMAL,
-                (False, True): State.OPEN,
-                (True, True): State.ONGOING,
-                (True, False): State.CLOSE,
-            }[before[slot], flag]
-        )
-        before[slot] = flag
+        fresh = tuple(place for place, (_, _, restart) in enumerate(part) if restart)
+        found += states(one, [slot for slot, _, _ in part], "".join(".x"[flag] for _, flag, _ in part), fresh)
+    before: list[list[bool]] = [[] for _ in range(4)]
+    for state, (slot, flag, restart) in zip(found, samples, strict=True):
+        before[slot] = [flag] if restart else [*before[slot], flag]
+        assert state == told(before[slot], close_after)

@@ -9,11 +9,13 @@ from stream_ae.flow.offsets import Rewind, metadata_of, rewind_of
 from stream_ae.flow.pipeline import Outputs, Pipeline
 from stream_ae.flow.tally import Tally
 from stream_ae.records import Partition, Position, Reason
-from stream_ae.settings import BatchSettings, DeadLetterSettings, Settings
+from stream_ae.settings import BatchSettings, DeadLetterSettings, DecideSettings, Settings
 from tests.flow.raw_log import Bench, MeanModel, Raw, raw_batch
 
 P0, P1 = Partition("raw", 0), Partition("raw", 1)
 START_MS = 1_700_000_000_000
+AT_ONCE = DecideSettings(close_after=1)
+"""Then what a stream needs of the log is one window."""
 
 
 def reading(offset: int, value: float = 1.0, *, partition: int = 0, stream: str = "s", time: int | None = None) -> Raw:
@@ -343,7 +345,7 @@ def test_a_rebuilding_worker_knows_how_late_it_was() -> None:
     """Partition time had reached 500 when `b` came with Kafka times of 300 and 450: no silence lies between them."""
     log = [(0, "z", 500), (1, "b", 300), *((offset, "z", 310) for offset in range(2, 6)), (6, "b", 450)]
     records = [Raw(at, 0, stream, START_MS + ms, (START_MS,), (float(at),)) for at, stream, ms in log]
-    settings = Settings(batch=BatchSettings(state_ttl_s=0.1))
+    settings = Settings(batch=BatchSettings(state_ttl_s=0.1), decide=AT_ONCE)
     whole = bench(None, settings)
     whole.feed(records)
     whole.run()
@@ -383,7 +385,7 @@ def test_a_rebuilding_worker_refuses_the_block_that_was_refused(max_records: int
 
 
 def test_a_refused_block_holds_the_rewind_offset_back_no_longer_than_its_window() -> None:
-    one = bench()
+    one = bench(None, Settings(decide=AT_ONCE))
     times = [(100,), (90, 120), (110,), *[(130 + offset,) for offset in range(4)]]
     one.feed(
         [Raw(i, 0, "s", START_MS, tuple(START_MS + ms for ms in at), (1.0,) * len(at)) for i, at in enumerate(times)]
@@ -391,6 +393,46 @@ def test_a_refused_block_holds_the_rewind_offset_back_no_longer_than_its_window(
     one.run()
     one.commit()
     assert rewind_of(committed_of(one)) == Rewind(3, START_MS)
+
+
+@pytest.mark.parametrize(("close_after", "rewind"), [(1, 6), (3, 4), (5, 2)])
+def test_the_rewind_offset_reaches_back_to_the_windows_that_the_state_of_an_event_needs(
+    close_after: int, rewind: int
+) -> None:
+    one = bench(None, Settings(decide=DecideSettings(close_after=close_after)))
+    one.feed([reading(offset) for offset in range(10)])
+    one.run()
+    one.commit()
+    assert rewind_of(committed_of(one)).offset == rewind
+
+
+def test_an_event_is_told_of_where_it_is_flagged_and_where_it_closes() -> None:
+    one = bench(MeanModel(window=2))
+    values = [0, 9, 9, 9, 9, 9, 9, 0, 0, 0, 0, 0]  # a step up and one down: flagged at both
+    one.feed([reading(offset, float(value)) for offset, value in enumerate(values)])
+    one.run()
+    flags = [offset for offset, trace in one.left.of(0).items() if trace.flag == "1"]
+    assert flags == [1, 7]
+    assert [(event.offset, event.state) for event in one.left.events] == [
+        (1, "open"), (4, "close"), (7, "open"), (10, "close"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_successor_closes_the_event_that_its_predecessor_opened(cut: int) -> None:
+    records = [reading(offset, float(value)) for offset, value in enumerate([0, 0, 9, 9, 9, 9, 9, 0, 0, 0, 0, 0])]
+    settings = Settings(decide=DecideSettings(close_after=4))
+    whole, first = bench(MeanModel(window=2), settings), bench(MeanModel(window=2), settings)
+    whole.feed(records)
+    whole.run()
+    assert [event.state for event in whole.left.events] == ["open", "close", "open", "close"]
+    first.feed(records[:cut])
+    first.run()
+    first.commit()
+    second = Bench(settings, MeanModel(window=2), first.committed)
+    second.feed(records[second.starts.get(P0, cut) :])
+    second.run()
+    assert first.left.events + second.left.events == whole.left.events
 
 
 def test_a_foreign_commit_means_no_rewind() -> None:
@@ -403,7 +445,7 @@ def test_partitions_of_another_topic_are_refused() -> None:
 
 
 def test_the_rewind_offset_passes_over_streams_that_have_been_silent_for_too_long() -> None:
-    one = bench(None, Settings(batch=BatchSettings(state_ttl_s=1.0)))
+    one = bench(None, Settings(batch=BatchSettings(state_ttl_s=1.0), decide=AT_ONCE))
     one.feed([reading(0, stream="old")])
     one.run()
     for offset in range(1, 9):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream_ae.errors import TooManyDeadLetters
 from stream_ae.records import Partition, Position
-from stream_ae.settings import BatchSettings, DeadLetterSettings, Settings
+from stream_ae.settings import BatchSettings, DeadLetterSettings, DecideSettings, Settings
 from tests.flow.raw_log import Bench, Left, MeanModel, Raw
 from tests.flow.reference import expected
 
@@ -25,9 +25,9 @@ NO_LIMITS = DeadLetterSettings()
 KINDS = ("sample",) * 8 + ("block", "tombstone", "broken")
 
 
-def settings_of(max_records: int, limits: DeadLetterSettings = NO_LIMITS) -> Settings:
+def settings_of(max_records: int, limits: DeadLetterSettings = NO_LIMITS, close_after: int = 3) -> Settings:
     batch = BatchSettings(max_records=max_records, state_ttl_s=TTL_MS / 1000, idle_flush_s=5.0)
-    return Settings(batch=batch, dead_letters=limits)
+    return Settings(batch=batch, dead_letters=limits, decide=DecideSettings(close_after=close_after))
 
 
 def log_of(random: Random, kinds: tuple[str, ...] = KINDS) -> list[Raw]:
@@ -60,8 +60,8 @@ def assert_same(found: Left, right: Left, partition: int, since: int = 0) -> Non
 @settings(max_examples=40, deadline=None)
 @given(random=st.randoms(use_true_random=True))
 def test_any_chunks_and_any_rhythm_give_what_one_record_after_another_gives(lookahead: int, random: Random) -> None:
-    log, model = log_of(random), MeanModel(lookahead=lookahead)
-    bench = Bench(settings_of(random.randint(1, 12)), model, nothing_committed())
+    log, model, close_after = log_of(random), MeanModel(lookahead=lookahead), random.randint(1, 4)
+    bench = Bench(settings_of(random.randint(1, 12), close_after=close_after), model, nothing_committed())
     for part in chunks(log, random):
         bench.feed(part)
         for _ in range(random.randint(0, 4)):
@@ -71,7 +71,7 @@ def test_any_chunks_and_any_rhythm_give_what_one_record_after_another_gives(look
                 bench.take(device_idle=random.random() < 0.5)
     bench.run()
     bench.run(now_s=10.0)  # the pending samples of idle streams
-    right = expected(log, model, TTL_MS)
+    right = expected(log, model, TTL_MS, close_after)
     positions = bench.pipeline.positions()
     for number in PARTITIONS:
         assert_same(bench.left, right, number)
@@ -86,11 +86,11 @@ def test_any_chunks_and_any_rhythm_give_what_one_record_after_another_gives(look
 def test_after_any_crash_the_output_from_the_committed_offset_on_is_what_it_would_have_been(
     lookahead: int, random: Random
 ) -> None:
-    log, model = log_of(random), MeanModel(lookahead=lookahead)
-    right = expected(log, model, TTL_MS)
+    log, model, close_after = log_of(random), MeanModel(lookahead=lookahead), random.randint(1, 4)
+    right = expected(log, model, TTL_MS, close_after)
     committed = nothing_committed()
     for _ in range(4):
-        bench = Bench(settings_of(random.randint(1, 12)), model, committed)
+        bench = Bench(settings_of(random.randint(1, 12), close_after=close_after), model, committed)
         live = {number: _offset(committed[Partition("raw", number)]) for number in PARTITIONS}
         rest = _from(log, bench.starts, live)
         for part in chunks(rest[: random.randint(0, len(rest))], random):
@@ -103,7 +103,7 @@ def test_after_any_crash_the_output_from_the_committed_offset_on_is_what_it_woul
         for number in PARTITIONS:
             assert_begins(bench.left, right, number, live[number])
         committed = bench.committed
-    bench = Bench(settings_of(random.randint(1, 12)), model, committed)
+    bench = Bench(settings_of(random.randint(1, 12), close_after=close_after), model, committed)
     live = {number: _offset(committed[Partition("raw", number)]) for number in PARTITIONS}
     bench.feed(_from(log, bench.starts, live))
     bench.run()

@@ -18,10 +18,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from stream_ae.flow.horizon import depth_of
 from stream_ae.flow.offsets import rewind_of
 from stream_ae.flow.pipeline import Outputs
 from stream_ae.records import Partition, Position
-from stream_ae.settings import BatchSettings, Settings
+from stream_ae.settings import BatchSettings, DecideSettings, Settings
 from tests.flow.judge import Holding, Judge, Versions
 from tests.flow.new_records import NUMBERS, PACES, RECORDS, NewRecord, Pace
 from tests.flow.raw_log import Bench, Left, MeanModel, Raw
@@ -65,7 +66,8 @@ class TwoWorkers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.reference = Reference(TTL_MS)
-        self.judge = Judge(self.reference)
+        self.close_after = 1
+        self.judge = Judge(self.reference, self.close_after)
         self.members: list[Member] = []
         self.group: dict[Partition, Position | None] = dict.fromkeys(map(_named, NUMBERS))
         self.seen = Left()
@@ -83,6 +85,7 @@ class TwoWorkers(RuleBasedStateMachine):
         records=st.lists(RECORDS, min_size=8, max_size=40),
         owners=st.tuples(WHICH, WHICH),
         times=st.integers(0, 4),
+        close_after=st.integers(1, 4),
     )
     def begin(
         self,
@@ -92,9 +95,11 @@ class TwoWorkers(RuleBasedStateMachine):
         records: Sequence[NewRecord],
         owners: tuple[int, int],
         times: int,
+        close_after: int,
     ) -> None:
         batch = BatchSettings(max_records=max_records, state_ttl_s=TTL_MS / 1000, idle_flush_s=IDLE_S)
-        self.settings = Settings(batch=batch)
+        self.settings = Settings(batch=batch, decide=DecideSettings(close_after=close_after))
+        self.close_after, self.judge = close_after, Judge(self.reference, close_after)
         self.pace = pace
         self.desired = MODELS[version]
         self.told = {self.desired}
@@ -236,7 +241,8 @@ class TwoWorkers(RuleBasedStateMachine):
             assert self._committed(number) == end
             assert pipeline.reached()[_named(number)] == end
         for partition, position in moved.items():
-            needed = self.reference.needed_from(partition.number, member.model.window)
+            depth = depth_of(member.model.window, self.close_after)
+            needed = self.reference.needed_from(partition.number, depth)
             assert rewind_of(position).offset == needed
         assert (pipeline.buffered_records, pipeline.held_records, pipeline.in_flight) == (0, 0, 0)
         assert pipeline.held == (0, 0)
@@ -269,7 +275,7 @@ class TwoWorkers(RuleBasedStateMachine):
                 self.settle(which)
         self.what_is_seen_is_the_log_up_to_the_committed_offset_each_record_once()
         if not self.hurried and len(self.told) == 1:
-            right = expected(self.reference.log, self.desired, TTL_MS)
+            right = expected(self.reference.log, self.desired, TTL_MS, self.close_after)
             for number in NUMBERS:
                 assert self.seen.of(number) == right.of(number)
                 assert self.seen.events_of(number) == right.events_of(number)

@@ -1,5 +1,7 @@
 """The front door of training."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from stream_ae.errors import ConfigError, ModelError
 from stream_ae.models.detector import Detector
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
+from stream_ae.testing import ManualClock
 from stream_ae.training import Epoch, Trained, evaluate, train
 from stream_ae.training.dataset import HeldOut
 
@@ -58,6 +61,45 @@ def test_the_best_epoch_is_kept_and_training_stops_after_patience() -> None:
     assert report.best_epoch == int(np.argmin(losses)) + 1 == len(heard) - 2
     assert report.validation_loss == min(losses)
     assert heard[0].of == 40
+
+
+def _passing(clock: ManualClock, seconds: float, heard: list[Epoch]) -> Callable[[Epoch], None]:
+    """Each epoch takes so long."""
+
+    def hear(epoch: Epoch) -> None:
+        heard.append(epoch)
+        clock.advance(seconds)
+
+    return hear
+
+
+def test_training_stops_when_its_time_is_up_and_keeps_the_best_epoch() -> None:
+    clock, heard = ManualClock(), list[Epoch]()
+    # A learning rate so high that an epoch before the last is the best.
+    options = OPTIONS.model_copy(
+        update={"max_epochs": 40, "patience": 40, "learning_rate": 0.05, "time_budget_s": 60.0}
+    )
+    report = train([_wave(600)], ("a", "b"), options, progress=_passing(clock, 10.0, heard), clock=clock).report
+    assert report.epochs == len(heard) == 6
+    assert report.validation_loss == min(epoch.validation_loss for epoch in heard)
+
+
+def test_time_that_is_up_before_the_first_epoch_still_gives_a_model() -> None:
+    class Hurried(ManualClock):
+        def monotonic_s(self) -> float:
+            self.advance(1.0)
+            return super().monotonic_s()
+
+    options = OPTIONS.model_copy(update={"time_budget_s": 0.5})
+    trained = train([_wave(600)], ("a", "b"), options, clock=Hurried())
+    assert trained.report.epochs == 1
+    assert np.isfinite(trained.detector.infer(np.zeros((1, 2, 8), np.float32)).score).all()
+
+
+def test_without_a_time_budget_the_clock_does_not_count() -> None:
+    clock, heard = ManualClock(), list[Epoch]()
+    train([_wave(600)], ("a", "b"), OPTIONS, progress=_passing(clock, 1e9, heard), clock=clock)
+    assert len(heard) == OPTIONS.max_epochs
 
 
 def test_raising_in_the_callback_cancels() -> None:

@@ -40,7 +40,7 @@ def send(broker: InMemoryBroker, count: int, first: int = 0) -> None:
 
 
 def answered(broker: InMemoryBroker, clock: ManualClock, settings: Settings, count: int) -> None:
-    """A worker answers `count` records, commits them with what the next four-sample window needs, and is gone."""
+    """A worker answers `count` records, commits them with what the next needs (three windows of four), and is gone."""
     one = OneWorker(broker, clock, settings, "w1")
     send(broker, count)
     one.join()
@@ -72,7 +72,7 @@ def test_a_cut_rewind_span_is_said_and_counted_and_windows_begin_padded(
     two.join()
     two.turn_until(lambda: two.committed() == 11)
     two.turn_until(lambda: bool(said(caplog)))
-    assert said(caplog) == [("WARNING", CUT, {"partition": "raw/0", "rewind": 6, "oldest": 9, "live": 10})]
+    assert said(caplog) == [("WARNING", CUT, {"partition": "raw/0", "rewind": 4, "oldest": 9, "live": 10})]
     assert (counted(two.metrics, "rewinds_cut"), counted(two.metrics, "lost_offsets")) == (1, 0)
     # Of the window 7, 8, 9, 10 only 9 and 10 are there.
     assert two.cleaned()[-1] == 9.25
@@ -89,7 +89,7 @@ def test_records_deleted_before_they_were_read_are_an_error_with_their_number(
     two.join()
     two.turn_until(lambda: two.committed() == 15)
     two.turn_until(lambda: bool(said(caplog)))
-    fields = {"partition": "raw/0", "rewind": 6, "committed": 10, "oldest": 13, "lost_offsets": 3}
+    fields = {"partition": "raw/0", "rewind": 4, "committed": 10, "oldest": 13, "lost_offsets": 3}
     assert said(caplog) == [("ERROR", LOST, fields)]
     assert (counted(two.metrics, "rewinds_cut"), counted(two.metrics, "lost_offsets")) == (1, 3)
     assert two.board.snapshot().lost == 3
@@ -113,7 +113,7 @@ def test_a_rewind_span_that_is_there_is_nothing_to_speak_of(
 ) -> None:
     answered(broker, clock, settings, 10)
     send(broker, 1, first=10)
-    broker.delete_records(P0, before=6)
+    broker.delete_records(P0, before=4)
     two = OneWorker(broker, clock, settings, "w2")
     two.join()
     two.turn_until(lambda: two.committed() == 11)
