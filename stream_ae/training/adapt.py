@@ -123,19 +123,22 @@ def _windows(detector: Detector, segments: Sequence[Float32], at_most: int) -> I
 def _threshold(
     detector: Detector, served: Served, row: int, segments: Sequence[Float32], false_alarm_rate: float
 ) -> float:
-    """What `false_alarm_rate` of all rows score above, but not far below the fleet's threshold.
-
-    A score that is not finite is an anomaly under any threshold: it says nothing about where this one should be.
-    """
     scores: list[Float64] = []
     for windows in _windows(detector, segments, MOST_WINDOWS):
         mapped = served.to_model(windows, np.full(len(windows), row))
         scores.append(detector.infer(mapped).score)
-    every = np.concatenate(scores)
-    finite = every[np.isfinite(every)]
+    return threshold_by(np.concatenate(scores), false_alarm_rate, detector.threshold)
+
+
+def threshold_by(scores: Float64, false_alarm_rate: float, fleet: float) -> float:
+    """What `false_alarm_rate` of a stream's scores lie above, but not far below the threshold of the fleet.
+
+    A score that is not finite is an anomaly under any threshold: it says nothing about where this one should be.
+    """
+    finite = scores[np.isfinite(scores)]
     if not len(finite):
-        return detector.threshold
-    return max(float(np.quantile(finite, 1.0 - false_alarm_rate)), detector.threshold - FLOOR_BELOW_FLEET)
+        return fleet
+    return max(float(np.quantile(finite, 1.0 - false_alarm_rate)), fleet - FLOOR_BELOW_FLEET)
 
 
 def _centre_and_scale(detector: Detector, unmoved: Profiles, segments: Sequence[Float32]) -> tuple[Float32, Float32]:
