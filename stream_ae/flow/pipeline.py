@@ -25,6 +25,7 @@ from stream_ae.flow.model import ServedModel
 from stream_ae.flow.offsets import Progress
 from stream_ae.flow.outbox import Outbox
 from stream_ae.flow.profiles import Profiles, Served
+from stream_ae.flow.value_limits import ValueLimits
 from stream_ae.flow.window import Ready
 from stream_ae.records import Float32, Inference, Int64, Partition, Position, RecordBatch
 from stream_ae.settings import Settings
@@ -251,7 +252,8 @@ class Pipeline:
         refuse_equal = settings.decode.duplicate_timestamp == "dead_letter"
         rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
         emission = Emission(settings.topics, model.channels, self._software)
-        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters))
+        value_limits = ValueLimits(settings.decide.limits, model.channels)
+        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), value_limits)
         return _Serving(served, Decoder(model.channels, settings.decode), Memory(served, rules), outbox)
 
     def _ready(self) -> _Serving:
