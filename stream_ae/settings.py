@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from stream_ae.errors import ConfigError
@@ -29,6 +29,8 @@ Seconds = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+Range = tuple[float | None, float | None]
+Limits = Annotated[dict[str, Range], BeforeValidator(lambda v: yaml.safe_load(v) if isinstance(v, str) else v)]
 Slot = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,100}$")]
 
 
@@ -40,9 +42,7 @@ class Group(BaseModel):
 
 class KafkaSettings(Group):
     bootstrap_servers: str = Field("localhost:9092", description="host:port, comma-separated")
-    driver: Literal["auto", "confluent", "kafka-python"] = Field(
-        "auto", description="auto = confluent-kafka where installed, else kafka-python"
-    )
+    driver: Literal["auto", "confluent", "kafka-python"] = Field("auto", description="auto = confluent if installed")
     group_id: str = Field("stream-ae", description="consumer group; workers of one group share the partitions")
     start: Literal["earliest", "latest"] = Field("earliest", description="where a group without offsets begins")
     group_protocol: Literal["auto", "classic", "consumer"] = Field(
@@ -58,9 +58,7 @@ class KafkaSettings(Group):
     transaction_timeout_s: Annotated[float, Field(ge=1, le=900)] = Field(
         20.0, description="exactly_once: what a dead worker left open is aborted by then"
     )
-    static_membership: bool = Field(
-        False, description="the slot is the member's name in the group: a quick restart moves no partitions"
-    )
+    static_membership: bool = Field(False, description="members keep their slot: a quick restart moves no partitions")
     session_timeout_s: Seconds = Field(10.0, description="a worker silent for this long loses its partitions")
     max_poll_interval_s: Seconds = Field(300.0, description="a worker that does not poll for this long is out")
     max_message_bytes: Positive = Field(1_000_000, description="largest output; the brokers' limit must allow it")
@@ -102,15 +100,14 @@ class DecodeSettings(Group):
     duplicate_timestamp: Literal["accept", "dead_letter"] = Field(
         "accept", description="a sample with the timestamp of the one before it, of the same stream"
     )
-    max_missing: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="largest share of missing values in a record; above it the record is a dead letter"
-    )
+    max_missing: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="more of a record is a dead letter")
 
 
 class DecideSettings(Group):
     close_after: Annotated[int, Field(ge=1, le=1000)] = Field(
         3, description="an event closes at so many quiet samples in a row; 1 = at the first"
     )
+    limits: Limits = Field({}, description="{channel: [lowest, highest]}, null = open; outside is flagged at any score")
 
 
 class BatchSettings(Group):
@@ -126,9 +123,7 @@ class DeadLetterSettings(Group):
     max_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="more than this share of a partition's newest records broken stops the worker; 1 = never"
     )
-    share_over: Positive = Field(
-        10_000, description="how many of the newest records max_share is about, or a little more"
-    )
+    share_over: Positive = Field(10_000, description="so many of the newest records, or a few more, has max_share")
 
 
 class WorkerSettings(Group):
@@ -192,9 +187,7 @@ class RetrainSettings(Group):
     span_s: Seconds = Field(7 * 86_400.0, description="how far back from now to collect, by Kafka time")
     max_samples: Positive = Field(1_000_000, description="newest samples kept")
     min_samples: Positive = Field(500, description="fewer are refused")
-    tolerance: Annotated[float, Field(ge=0)] = Field(
-        0.05, description="a challenger's loss may be this share above the champion's: fresh data is worth that"
-    )
+    tolerance: Annotated[float, Field(ge=0)] = Field(0.05, description="share that a challenger may be worse by")
     rollout_timeout_s: Seconds = Field(60.0, description="workers must report the new version by then")
     lock_lease_s: Seconds = Field(30.0, description="a dead owner's lock is free after this")
     holdout_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.2, description="newest part kept for calibration")

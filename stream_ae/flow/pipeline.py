@@ -25,6 +25,7 @@ from stream_ae.flow.model import ServedModel
 from stream_ae.flow.offsets import Progress
 from stream_ae.flow.outbox import Outbox
 from stream_ae.flow.profiles import Profiles, Served
+from stream_ae.flow.value_limits import ValueLimits
 from stream_ae.flow.window import Ready
 from stream_ae.records import Float32, Inference, Int64, Partition, Position, RecordBatch
 from stream_ae.settings import Settings
@@ -252,7 +253,8 @@ class Pipeline:
         rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
         emission = Emission(settings.topics, model.channels, self._software)
         close_after = settings.decide.close_after
-        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), close_after)
+        value_limits = ValueLimits(settings.decide.limits, model.channels)
+        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), value_limits, close_after)
         memory = Memory(served, rules, close_after)
         return _Serving(served, Decoder(model.channels, settings.decode), memory, outbox)
 

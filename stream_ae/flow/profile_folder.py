@@ -19,6 +19,8 @@ from stream_ae.records import ModelIdentity
 SCHEMA: Final = 1
 CONFIG = "config.json"
 ARRAYS = "profiles.safetensors"
+# Beyond it float32 cannot carry values there and back.
+LARGEST_FACTOR = 1e6
 AGAIN = "learn them again with `stream-ae adapt`"
 
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -117,3 +119,7 @@ def _check(arrays: dict[str, NDArray[Any]], config: ProfilesConfig, path: Path) 
             raise ModelError(f"{path}: array {name} holds NaN or infinite values: {AGAIN}")
         if name.endswith("scale") and not (array > 0).all():
             raise ModelError(f"{path}: array {name} must be above 0 everywhere: {AGAIN}")
+    with np.errstate(over="ignore"):
+        factor = arrays["scale"] / arrays["model_scale"]
+    if not ((factor > 1 / LARGEST_FACTOR) & (factor < LARGEST_FACTOR)).all():
+        raise ModelError(f"{path}: a stream's scale is not within {LARGEST_FACTOR:g} times the model's: {AGAIN}")

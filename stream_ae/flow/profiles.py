@@ -45,6 +45,9 @@ class Served:
     """What answers a batch: a model, with the profiles of its streams where there are some. Nothing in it changes.
 
     Streams are told apart by row; row 0 is the model as it is, for every stream without a profile.
+
+    profile:     the version of the profiles, empty without any.
+    thresholds:  (rows,) a score above it is an anomaly.
     """
 
     def __init__(self, model: ServedModel, profiles: Profiles | None = None) -> None:
@@ -52,13 +55,11 @@ class Served:
         self.model = model
         self.profile = ""
         self.thresholds: Float64 = np.array([model.threshold])
-        """(rows,) a score above it is an anomaly."""
         self._rows: dict[str, int] = {}
         self._moved = np.zeros(1, np.bool_)
         if profiles is None or not profiles.fits(model):
             return
         self.profile = profiles.identity.version
-        """The version of the profiles, empty without any."""
         self.thresholds = np.concatenate([self.thresholds, profiles.threshold])
         self._rows = {stream: row for row, stream in enumerate(profiles.streams, 1)}
         self._model_centre = profiles.model_centre

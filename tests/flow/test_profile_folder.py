@@ -76,6 +76,7 @@ def test_other_arrays_than_those_that_were_written_are_a_matter_of_the_digest(fo
     [
         (profiles({"a": np.nan}), "threshold holds NaN"),
         (profiles({"a": 2.0}, scale=0.0), "scale must be above 0"),
+        (profiles({"a": 2.0}, scale=1e-20), "scale is not within 1e.06 times the model's"),
         (profiles({"a": 2.0}, centre=np.inf), "centre holds NaN or infinite"),
     ],
 )

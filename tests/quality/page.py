@@ -39,8 +39,8 @@ def _thresholds(rows: Sequence[Row]) -> list[str]:
     lines = [
         "At thresholds chosen without labels for 0.5 % false alarms (ours: calibrated on the newest fifth of the "
         "training rows; peers: the quantile of their scores of the training rows). *worst*: share of normal "
-        "rows flagged on the worst machine and seed; *recall*: anomalous ranges with a flag in them; *false events*: flagged "
-        "stretches outside of any range, per 10,000 normal rows.",
+        "rows flagged on the worst machine and seed; *recall*: anomalous ranges with a flag in them; *false events*: "
+        "flagged stretches outside of any range, per 10,000 normal rows.",
         "",
         "| method | ASD: worst | mean | recall | false events | SMD: worst | mean | recall | false events |",
         "|---|---|---|---|---|---|---|---|---|",
