@@ -13,7 +13,10 @@ from stream_ae.records import Bool, Float32, Float64, Inference, Int32, Int64, R
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Row i is about sample i of the chunk; `model` is the index into the chunk's models. Axes as in `Inference`."""
+    """Row i is about sample i of the chunk; `model` is the index into the chunk's models. Axes as in `Inference`.
+
+    codes:  by that index, where models give them; NaN for samples that another model answered.
+    """
 
     x_hat: Float32
     score: Float64
@@ -21,12 +24,14 @@ class Answered:
     share: Float32
     state: States
     model: Int32
+    codes: dict[int, Float32] = field(default_factory=dict)
 
     @classmethod
     def of(cls, inference: Inference, state: States, model: int) -> "Answered":
         """One model answered all samples at once."""
         models = np.full(len(inference), model, np.int32)
-        return cls(inference.x_hat, inference.score, inference.p_value, inference.share, state, models)
+        codes = {model: inference.code} if inference.code is not None else {}
+        return cls(inference.x_hat, inference.score, inference.p_value, inference.share, state, models, codes)
 
     @classmethod
     def none_yet(cls, samples: int, channels: int) -> "Answered":
@@ -95,6 +100,11 @@ class Chunk:
         self.answers.share[samples] = inference.share[picked]
         self.answers.state[samples] = state[picked]
         self.answers.model[samples] = number
+        if inference.code is not None:
+            if number not in self.answers.codes:
+                shape = (self.samples, inference.code.shape[1])
+                self.answers.codes[number] = np.full(shape, np.nan, np.float32)
+            self.answers.codes[number][samples] = inference.code[picked]
         self.unanswered -= np.bincount(self.decoded.samples.row[samples], minlength=len(self.unanswered))
 
     def refuse(self, failed: Mapping[int, str]) -> None:

@@ -97,15 +97,16 @@ def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, w
 
 def _check_topics(settings: Settings) -> None:
     topics = settings.topics
-    partitions = check_topics(
-        settings.kafka, reads=[topics.raw], writes=[topics.cleaned, topics.flagged, topics.dead_letters]
-    )
-    raw, cleaned = partitions[topics.raw], partitions[topics.cleaned]
-    if cleaned < raw:
-        raise ConfigError(
-            f"topic {topics.cleaned} has {cleaned} partitions, {topics.raw} has {raw}, and a cleaned record keeps the "
-            f"partition of its raw record: give {topics.cleaned} at least {raw} (kafka-topics.sh --alter --partitions)"
-        )
+    alike = [("cleaned", topics.cleaned), *([("latent", topics.latent)] if topics.latent is not None else [])]
+    writes = [*(name for _, name in alike), topics.flagged, topics.dead_letters]
+    partitions = check_topics(settings.kafka, reads=[topics.raw], writes=writes)
+    raw = partitions[topics.raw]
+    for kind, name in alike:
+        if partitions[name] < raw:
+            raise ConfigError(
+                f"topic {name} has {partitions[name]} partitions, {topics.raw} has {raw}, and a {kind} record keeps "
+                f"the partition of its raw record: give {name} at least {raw} (kafka-topics.sh --alter --partitions)"
+            )
 
 
 def _check_servers(settings: Settings, clock: Clock) -> None:
@@ -136,7 +137,9 @@ def _model_world(settings: Settings, clock: Clock) -> ModelWorld:
         store=MlflowStore(settings.mlflow, settings.pipeline),
         signal=RedisSignal(settings.redis, settings.pipeline, clock),
         cache=_cache(settings),
-        load=lambda folder, identity: load(folder, device).with_identity(identity),
+        load=lambda folder, identity: (
+            load(folder, device).with_identity(identity).with_codes(settings.topics.latent is not None)
+        ),
     )
 
 
