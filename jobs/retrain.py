@@ -37,6 +37,7 @@ from stream_ae.training import Epoch, Trained, evaluate, train
 from stream_ae.training.collect import Collected
 from stream_ae.training.dataset import HeldOut
 from stream_ae.training.gate import Verdict, verdict
+from stream_ae.training.picture import pictures
 from stream_ae.training.span import Span, collect, newest_span, run_key
 
 log = Log("retrain")
@@ -152,7 +153,7 @@ def _registered(store: ModelStore, trained: Trained, scratch: Path, tags: dict[s
             return known
     folder = scratch / "candidate"
     save(trained.detector, folder)
-    return store.register(folder, tags, trained.report.metrics())
+    return store.register(folder, tags, trained.report.metrics(), pictures(trained))
 
 
 def _judged(candidate: Detector, champion: _Champion | None, held_out: HeldOut, tolerance: float) -> Verdict:

@@ -165,8 +165,16 @@ class RecordReader(Protocol):
 class ModelStore(Protocol):
     """Where version folders live and which one is champion: the durable truth. Names versions, knows no networks."""
 
-    def register(self, folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float]) -> ModelVersion:
-        """Store a version folder under the next version. The folder's digest is recorded with it."""
+    def register(
+        self,
+        folder: Path,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        pictures: Mapping[str, bytes] | None = None,
+    ) -> ModelVersion:
+        """Store a version folder under the next version. The folder's digest is recorded with it.
+
+        pictures: files by name that are shown beside the metrics, not part of the version."""
         ...
 
     def versions(self) -> list[ModelVersion]:

@@ -124,12 +124,14 @@ class Inference:
     score:    (B,) float64, higher = more anomalous; a window the model cannot score finitely has +inf.
     p_value:  (B,) float64 in [0, 1], calibrated tail probability of the score on normal data.
     share:    (B, C) float32, each channel's share of the score, rows sum to 1.
+    code:     (B, K) float32 latent codes, or None where nobody asked for them.
     """
 
     x_hat: Float32
     score: Float64
     p_value: Float64
     share: Float32
+    code: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.score)

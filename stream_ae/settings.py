@@ -71,14 +71,19 @@ class TopicSettings(Group):
     cleaned: Topic = "cleaned"
     flagged: Topic = "flagged"
     dead_letters: Topic = "dead-letters"
+    latent: Topic | None = Field(None, description="the codes of every record's samples; default: not published")
 
     @model_validator(mode="after")
     def _all_different(self) -> "TopicSettings":
-        names = [self.raw, self.cleaned, self.flagged, self.dead_letters]
+        names = self.names()
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"topics must differ; used twice: {', '.join(twice)}")
         return self
+
+    def names(self) -> list[str]:
+        """Of all topics that are used."""
+        return [name for name in (self.raw, self.cleaned, self.flagged, self.dead_letters, self.latent) if name]
 
 
 class RedisSettings(Group):

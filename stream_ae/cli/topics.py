@@ -1,4 +1,4 @@
-"""`topics`: the four topics of a pipeline."""
+"""`topics`: the topics of a pipeline."""
 
 from typing import Annotated
 
@@ -6,12 +6,12 @@ import typer
 
 from stream_ae.cli.context import settings
 
-app = typer.Typer(help="Create the four topics of a pipeline.", no_args_is_help=True)
+app = typer.Typer(help="Create the topics of a pipeline.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Create the four topics of a pipeline."""
+    """Create the topics of a pipeline."""
 
 
 @app.command()
@@ -20,16 +20,16 @@ def create(
     partitions: Annotated[int, typer.Option(min=1, help="As many workers can share the work.")] = 3,
     replication: Annotated[int, typer.Option(min=1, help="Copies; 3 on a cluster that must not lose data.")] = 1,
 ) -> None:
-    """Create raw, cleaned, flagged and dead-letters (names by settings); those that exist are left as they are.
+    """Create raw, cleaned, flagged and dead-letters, and latent if it is set (names by settings).
 
-    A cleaned record keeps the partition of its raw record: where raw exists with more partitions than asked for, the
-    new topics get as many as raw has.
+    Those that exist are left as they are. A cleaned record keeps the partition of its raw record: where raw exists
+    with more partitions than asked for, the new topics get as many as raw has.
     """
     from stream_ae.kafka.admin import TopicSpec, create_topics, partition_count
 
     effective = settings(context)
     enough = max(partitions, partition_count(effective.kafka, effective.topics.raw))
-    names = effective.topics.model_dump().values()
+    names = effective.topics.names()
     done = create_topics(effective.kafka, [TopicSpec(name, enough, replication) for name in names])
     for name in done.created:
         typer.echo(f"created {name} ({enough} partitions)")

@@ -103,6 +103,7 @@ def _describe(trained: "Trained", out: Path | None) -> None:
 
 def _register(trained: "Trained", folder: Path, effective: "Settings") -> "ModelVersion":
     from stream_ae.registry.store import MlflowStore
+    from stream_ae.training.picture import pictures
 
     store = MlflowStore(effective.mlflow, effective.pipeline)
-    return store.register(folder, trained.detector.lineage, trained.report.metrics())
+    return store.register(folder, trained.detector.lineage, trained.report.metrics(), pictures(trained))

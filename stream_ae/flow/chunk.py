@@ -14,7 +14,10 @@ from stream_ae.records import Bool, Float32, Float64, Inference, Int32, Int64, R
 @dataclass(frozen=True, slots=True)
 class Answered:
     """Row i is about sample i of the chunk; `served` is the index into what the chunk was served by, `profile` a row
-    of that. Axes as in `Inference`."""
+    of that. Axes as in `Inference`.
+
+    codes:  by the index of what served, where models give them; NaN for samples that another one answered.
+    """
 
     x_hat: Float32
     score: Float64
@@ -23,12 +26,14 @@ class Answered:
     state: States
     served: Int32
     profile: Int64
+    codes: dict[int, Float32] = field(default_factory=dict)
 
     @classmethod
     def of(cls, inference: Inference, state: States, served: int, profile: Int64) -> "Answered":
         """One model answered all samples at once."""
         by = np.full(len(inference), served, np.int32)
-        return cls(inference.x_hat, inference.score, inference.p_value, inference.share, state, by, profile)
+        codes = {served: inference.code} if inference.code is not None else {}
+        return cls(inference.x_hat, inference.score, inference.p_value, inference.share, state, by, profile, codes)
 
     @classmethod
     def none_yet(cls, samples: int, channels: int) -> "Answered":
@@ -101,6 +106,11 @@ class Chunk:
         self.answers.state[samples] = state[picked]
         self.answers.served[samples] = number
         self.answers.profile[samples] = profile[picked]
+        if inference.code is not None:
+            if number not in self.answers.codes:
+                shape = (self.samples, inference.code.shape[1])
+                self.answers.codes[number] = np.full(shape, np.nan, np.float32)
+            self.answers.codes[number][samples] = inference.code[picked]
         self.unanswered -= np.bincount(self.decoded.samples.row[samples], minlength=len(self.unanswered))
 
     def refuse(self, failed: Mapping[int, str]) -> None:

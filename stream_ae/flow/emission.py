@@ -7,8 +7,9 @@ from itertools import chain, pairwise
 
 import numpy as np
 
+from stream_ae.errors import InvariantError
 from stream_ae.flow.chunk import Answered, Chunk
-from stream_ae.flow.columns import select_decoded, select_records
+from stream_ae.flow.columns import Decoded, select_decoded, select_records
 from stream_ae.flow.decide import State, States
 from stream_ae.flow.encode import (
     Answers,
@@ -18,8 +19,9 @@ from stream_ae.flow.encode import (
     encode_dead_letters,
     encode_flagged,
 )
+from stream_ae.flow.latent import encode_latent
 from stream_ae.flow.profiles import Served
-from stream_ae.records import Bool, Int32, Int64, OutgoingBatch, Reason, Rejection
+from stream_ae.records import Bool, Int32, Int64, OutgoingBatch, Reason, RecordBatch, Rejection
 from stream_ae.settings import TopicSettings
 
 
@@ -31,6 +33,7 @@ class Outputs:
     samples:          samples in them that were scored.
     flagged_samples:  of those, the anomalies.
     rejected:         records that became dead letters, by reason.
+    latent:           None where the topic is not used.
     """
 
     cleaned: OutgoingBatch
@@ -40,6 +43,14 @@ class Outputs:
     samples: int
     flagged_samples: int
     rejected: dict[Reason, int]
+    latent: OutgoingBatch | None = None
+
+    @property
+    def batches(self) -> Iterator[OutgoingBatch]:
+        """All of them, in order."""
+        yield from (self.cleaned, self.flagged, self.dead_letters)
+        if self.latent is not None:
+            yield self.latent
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +73,23 @@ class Emission:
             samples=sum(len(part.samples) for part in leaving),
             flagged_samples=sum(part.flagged_samples for part in leaving),
             rejected=dict(rejected),
+            latent=self._latent(leaving),
         )
 
     def _cleaned(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
-        """A record is signed by the model that answered its last sample."""
-        chunk = part.chunk
-        if len(chunk.served) == 1:
-            yield self._cleaned_by(chunk, part.used, part.samples, chunk.served[0])
-            return
-        by = np.zeros(len(chunk.records), np.int32)
-        if chunk.answers is not None:
-            by[chunk.decoded.samples.row] = chunk.answers.served
-        for run in _runs(by[part.used]):
-            rows = part.used[run]
-            yield self._cleaned_by(chunk, rows, _samples_in(chunk, rows), chunk.served[by[rows[0]]])
+        for rows, samples, served in part.signed():
+            yield self._cleaned_by(part.chunk, rows, samples, part.chunk.served[served])
+
+    def _latent(self, leaving: Sequence["_Leaving"]) -> OutgoingBatch | None:
+        topic = self.topics.latent
+        if topic is None:
+            return None
+        signed = [(part.chunk, *run) for part in leaving for run in part.signed()]
+        return _joined(topic, [_latent_by(topic, *each) for each in signed])
 
     def _cleaned_by(self, chunk: Chunk, rows: Int64, samples: Int64, served: Served) -> OutgoingBatch:
-        records, decoded, model = chunk.records, chunk.decoded, served.model
-        # Rejected rows are passed over by the encoder: only what leaves at another time must be cut out.
-        if len(rows) + len(chunk.decoded.rejections) < len(records):
-            records, decoded = select_records(records, rows), select_decoded(decoded, rows)
+        records, decoded = _cut(chunk, rows)
+        model = served.model
         if chunk.answers is None:
             channels = len(self.channels)
             nothing = Answers(np.empty((0, channels), np.float32), np.empty(0, np.float64), np.empty(0, np.bool_))
@@ -132,6 +140,19 @@ class _Leaving:
         used = rows[~np.isin(rows, [rejection.row for rejection in refused])]
         return cls(chunk, refused, used, _samples_in(chunk, used))
 
+    def signed(self) -> Iterator[tuple[Int64, Int64, int]]:
+        """Runs of used rows, their samples and the number of what served them: what answered their last sample."""
+        chunk = self.chunk
+        if len(chunk.served) == 1:
+            yield self.used, self.samples, 0
+            return
+        by = np.zeros(len(chunk.records), np.int32)
+        if chunk.answers is not None:
+            by[chunk.decoded.samples.row] = chunk.answers.served
+        for run in _runs(by[self.used]):
+            rows = self.used[run]
+            yield rows, _samples_in(chunk, rows), int(by[rows[0]])
+
     @property
     def flagged_samples(self) -> int:
         answers = self.chunk.answers
@@ -145,6 +166,23 @@ def _samples_in(chunk: Chunk, rows: Int64) -> Int64:
     leaves = np.zeros(len(chunk.records), np.bool_)
     leaves[rows] = True
     return np.flatnonzero(leaves[chunk.decoded.samples.row])
+
+
+def _cut(chunk: Chunk, rows: Int64) -> tuple[RecordBatch, Decoded]:
+    """These rows alone. Rejected ones may stay, for encoders pass over them; what leaves at another time may not."""
+    if len(rows) + len(chunk.decoded.rejections) < len(chunk.records):
+        return select_records(chunk.records, rows), select_decoded(chunk.decoded, rows)
+    return chunk.records, chunk.decoded
+
+
+def _latent_by(topic: str, chunk: Chunk, rows: Int64, samples: Int64, served: int) -> OutgoingBatch:
+    codes = np.empty((0, 0), np.float32)
+    identity = chunk.served[served].model.identity
+    if len(samples):
+        if chunk.answers is None or served not in chunk.answers.codes:
+            raise InvariantError(f"model {identity.name} gave no codes for topic {topic}")
+        codes = chunk.answers.codes[served][samples]
+    return encode_latent(topic, *_cut(chunk, rows), codes, identity)
 
 
 def _report(chunk: Chunk, answers: Answered, samples: Int64, served: Served) -> FlaggedSamples:

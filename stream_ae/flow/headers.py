@@ -21,7 +21,8 @@ SOURCE = "stream-ae-source"
 REASON = "stream-ae-reason"
 EXCEPTION = "stream-ae-exception"
 SOFTWARE = "stream-ae-software"
-OURS = frozenset({SCORE, FLAG, MODEL, PROFILE, SOURCE, REASON, EXCEPTION, SOFTWARE})
+SHAPE = "stream-ae-shape"
+OURS = frozenset({SCORE, FLAG, MODEL, PROFILE, SOURCE, REASON, EXCEPTION, SOFTWARE, SHAPE})
 
 
 class Source(NamedTuple):

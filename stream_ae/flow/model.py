@@ -34,6 +34,7 @@ class ServedModel(Protocol):
     def infer(self, windows: Float32) -> Inference:
         """Answer windows (B, C, T) in the input's units, NaN = missing, oldest sample first.
 
+        With the codes too, if the model was made to give them (`models.detector.Detector.with_codes`).
         The answer for a window does not depend on the others in the batch, up to float rounding.
         Raises ModelError when the network fails as a whole.
         """

@@ -56,6 +56,7 @@ class Detector:
     scoring: Scoring
     lineage: Mapping[str, str] = field(default_factory=dict)
     identity: ModelIdentity = UNREGISTERED
+    gives_codes: bool = False
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -87,6 +88,10 @@ class Detector:
         """The same model under its registered name; shares all tensors."""
         return replace(self, identity=identity)
 
+    def with_codes(self, wanted: bool = True) -> "Detector":
+        """The same model; `infer` gives the codes that it went through as well, if they are wanted."""
+        return replace(self, gives_codes=wanted)
+
     def to(self, device: str | torch.device) -> "Detector":
         """The model on `device`. The network's weights move, so do not use the old one any longer."""
         where = torch.device(device)
@@ -95,11 +100,11 @@ class Detector:
     def infer(self, windows: Float32) -> Inference:
         """Answer windows (B, C, T), see `ServedModel.infer`. Fastest if they lie in memory as (B, T, C)."""
         with torch.inference_mode():
-            x_hat, views, broken = self._reconstruct(self.tensor(windows))
+            x_hat, views, broken, code = self._reconstruct(self.tensor(windows))
         score, share = self.scoring.score(views)
         if broken is not None:
             score[broken], share[broken] = np.inf, 1.0 / len(self.channels)
-        return Inference(x_hat, score, np.power(10.0, -score), share)
+        return Inference(x_hat, score, np.power(10.0, -score), share, code)
 
     def views(self, windows: Float32) -> Views:
         """The raw scores before calibration, for `training.calibrate`."""
@@ -108,13 +113,9 @@ class Detector:
 
     def encode(self, windows: Float32) -> Float32:
         """Windows (B, C, T) to codes (B, Z + C): the latent code, then the window's base in the network's units."""
-        normaliser = self.network.normaliser
         with torch.inference_mode():
-            seen = normaliser.apply(self.tensor(windows))
-            z = self.network.autoencoder.encode(seen.x).mode()
-            base = (seen.base - normaliser.centre) / normaliser.scale
-            code: Float32 = torch.cat([z, base[..., 0]], 1).cpu().numpy()
-        return code
+            seen = self.network.normaliser.apply(self.tensor(windows))
+            return self._code(self.network.autoencoder.encode(seen.x).mode(), seen)
 
     def decode(self, codes: Float32) -> Float32:
         """Codes as `encode` gives them to windows (B, C, T) in the input's units, denoised."""
@@ -156,8 +157,17 @@ class Detector:
         rows = np.require(windows.transpose(0, 2, 1), np.float32, ["C", "W"])
         return torch.from_numpy(rows).to(self.network.device).transpose(1, 2)
 
-    def _reconstruct(self, windows: Tensor) -> tuple[Float32, Views, np.ndarray[tuple[int], np.dtype[np.bool_]] | None]:
-        """x_hat (B, C), the error's views, and which windows the network could not answer (None: it answered all)."""
+    def _code(self, z: Tensor, seen: Normalised) -> Float32:
+        normaliser = self.network.normaliser
+        base = (seen.base - normaliser.centre) / normaliser.scale
+        code: Float32 = torch.cat([z, base[..., 0]], 1).cpu().numpy()
+        return code
+
+    def _reconstruct(
+        self, windows: Tensor
+    ) -> tuple[Float32, Views, np.ndarray[tuple[int], np.dtype[np.bool_]] | None, Float32 | None]:
+        """x_hat (B, C), the error's views, which windows the network could not answer (None: it answered all), and the
+        codes if they are wanted."""
         end = self.window - self.lookahead
         first = end - self.scoring.levels.span
         network, normaliser = self.network.autoencoder, self.network.normaliser
@@ -174,7 +184,7 @@ class Detector:
             views = replace(views, linear=self.scoring.linear.seen(windows[..., :end], past))
         target = recent[..., -1:]
         x_hat: Float32 = normaliser.restore(target, seen.base)[..., 0].cpu().numpy()
-        return x_hat, views, broken
+        return x_hat, views, broken, self._code(z, seen) if self.gives_codes else None
 
     def _error(self, x: Tensor, x_hat: Tensor, seen: Normalised, part: slice) -> tuple[Tensor, Tensor | None]:
         error = tempered((x - seen.base).div_(self.network.normaliser.scale).sub_(x_hat).abs_())

@@ -38,12 +38,19 @@ class MlflowStore:
         self._name = model_name
         self._clock = clock or SystemClock()
 
-    def register(self, folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float]) -> ModelVersion:
+    def register(
+        self,
+        folder: Path,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        pictures: Mapping[str, bytes] | None = None,
+    ) -> ModelVersion:
         digest = folder_digest(folder)
         with bounded(self._uri, f"version of {self._name} not registered"):
             experiment_id = self._experiment_id()
             with self._run(experiment_id, {**tags, DIGEST: digest}) as run_id:
                 self._log_numbers(run_id, folder, metrics)
+                self._log_pictures(run_id, pictures or {})
                 model = self._log_model(experiment_id, run_id, folder)
                 made = self._create_version(run_id, model, {**tags, DIGEST: digest})
                 self._client.update_run(run_id, name=f"version {made.version}")
@@ -128,6 +135,13 @@ class MlflowStore:
             metrics=[Metric(name, value, now_ms, 0) for name, value in metrics.items()],
             params=[Param(name, value) for name, value in parameters(folder).items()],
         )
+
+    def _log_pictures(self, run_id: str, pictures: Mapping[str, bytes]) -> None:
+        with tempfile.TemporaryDirectory() as work:
+            for name, content in pictures.items():
+                file = Path(work) / name
+                file.write_bytes(content)
+                self._client.log_artifact(run_id, str(file))
 
     def _log_model(self, experiment_id: str, run_id: str, folder: Path) -> Any:
         model = self._client.create_logged_model(experiment_id, self._name, run_id)

@@ -37,7 +37,13 @@ class InMemoryStore:
     def back(self) -> None:
         self._away = False
 
-    def register(self, folder: Path, tags: Mapping[str, str], metrics: Mapping[str, float]) -> ModelVersion:
+    def register(
+        self,
+        folder: Path,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        pictures: Mapping[str, bytes] | None = None,
+    ) -> ModelVersion:
         self._check()
         digest = folder_digest(folder)
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

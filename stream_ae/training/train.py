@@ -15,6 +15,7 @@ from stream_ae.training.absurd import without_absurd
 from stream_ae.training.calibrate import LinearViews, calibrated, uncalibrated
 from stream_ae.training.dataset import HeldOut, Split, WindowSet, checked, joined, split
 from stream_ae.training.fit import Progress, fit
+from stream_ae.training.latent_map import compression
 from stream_ae.training.linear import fitted_linear
 from stream_ae.training.normalise import fitted_normaliser
 
@@ -34,12 +35,15 @@ class TrainingReport:
     train_loss: float
     validation_loss: float
     threshold: float
+    compression_ratio: float
+    compression_error: float
     warnings: tuple[str, ...]
 
     def metrics(self) -> dict[str, float]:
         """The numbers by name."""
         names = ("streams", "rows", "windows", "held_out", "epochs", "best_epoch", "train_loss", "validation_loss")
-        return {name: float(getattr(self, name)) for name in (*names, "threshold")}
+        found = ("threshold", "compression_ratio", "compression_error")
+        return {name: float(getattr(self, name)) for name in (*names, *found)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def train(
     signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
     template = uncalibrated(signature, fitted.network, dict(lineage or {}))
     result = calibrated(template, _linear(parts, held_out, options), held_out, options.false_alarm_rate)
+    compressed = compression(result.detector, held_out)
     report = TrainingReport(
         streams=len(usable),
         rows=sum(len(x) for x in usable),
@@ -91,6 +96,8 @@ def train(
         train_loss=fitted.best.train_loss,
         validation_loss=fitted.best.validation_loss,
         threshold=result.detector.threshold,
+        compression_ratio=compressed.ratio,
+        compression_error=compressed.error,
         warnings=(*absurd, *_silent(usable, channels), *result.warnings),
     )
     return Trained(result.detector, report, parts.held_out)

@@ -6,7 +6,7 @@ that cuts its batches elsewhere says the same.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -184,7 +184,7 @@ class _NoRoomError(ModelError):
     """The device's memory is too small: nothing is learnt from asking about other windows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Found:
     """Answers as they are found, and the windows without one."""
 
@@ -203,6 +203,12 @@ class _Found:
         self.inference.score[rows] = inference.score[:count]
         self.inference.p_value[rows] = inference.p_value[:count]
         self.inference.share[rows] = inference.share[:count]
+        if inference.code is not None:
+            if self.inference.code is None:
+                shape = (len(self.inference), inference.code.shape[1])
+                self.inference = replace(self.inference, code=np.full(shape, np.nan, np.float32))
+            assert self.inference.code is not None
+            self.inference.code[rows] = inference.code[:count]
 
 
 def _control(model: ServedModel) -> Float32:
@@ -211,11 +217,13 @@ def _control(model: ServedModel) -> Float32:
 
 
 def _joined(parts: list[Inference]) -> Inference:
+    codes = [part.code for part in parts if part.code is not None]
     return Inference(
         np.concatenate([part.x_hat for part in parts]),
         np.concatenate([part.score for part in parts]),
         np.concatenate([part.p_value for part in parts]),
         np.concatenate([part.share for part in parts]),
+        np.concatenate(codes) if codes else None,
     )
 
 

@@ -118,15 +118,16 @@ def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, w
 
 def _check_topics(settings: Settings) -> None:
     topics = settings.topics
-    partitions = check_topics(
-        settings.kafka, reads=[topics.raw], writes=[topics.cleaned, topics.flagged, topics.dead_letters]
-    )
-    raw, cleaned = partitions[topics.raw], partitions[topics.cleaned]
-    if cleaned < raw:
-        raise ConfigError(
-            f"topic {topics.cleaned} has {cleaned} partitions, {topics.raw} has {raw}, and a cleaned record keeps the "
-            f"partition of its raw record: give {topics.cleaned} at least {raw} (kafka-topics.sh --alter --partitions)"
-        )
+    alike = [("cleaned", topics.cleaned), *([("latent", topics.latent)] if topics.latent is not None else [])]
+    writes = [*(name for _, name in alike), topics.flagged, topics.dead_letters]
+    partitions = check_topics(settings.kafka, reads=[topics.raw], writes=writes)
+    raw = partitions[topics.raw]
+    for kind, name in alike:
+        if partitions[name] < raw:
+            raise ConfigError(
+                f"topic {name} has {partitions[name]} partitions, {topics.raw} has {raw}, and a {kind} record keeps "
+                f"the partition of its raw record: give {name} at least {raw} (kafka-topics.sh --alter --partitions)"
+            )
 
 
 def _check_servers(settings: Settings, clock: Clock) -> None:
@@ -166,7 +167,7 @@ def _model_service(settings: Settings, slot: ModelSlot, board: StatusBoard, metr
     device = chosen_device(settings.worker)
 
     def loaded(folder: Path, identity: ModelIdentity) -> ServedModel:
-        return load(folder, device).with_identity(identity)
+        return load(folder, device).with_identity(identity).with_codes(settings.topics.latent is not None)
 
     return ModelService(slot, board, metrics, loaded, settings.batch.max_records)
 

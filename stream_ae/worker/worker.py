@@ -283,7 +283,7 @@ class Worker:
         except TooManyDeadLetters:
             self._settle_before_the_end()
             raise
-        for batch in (outputs.cleaned, outputs.flagged, outputs.dead_letters):
+        for batch in outputs.batches:
             if len(batch):
                 with self.progress.within(Stage.SINK):
                     self._delivery.produce(batch)

@@ -27,6 +27,7 @@ def make_pipeline(
         name: str,
         topic_config: Mapping[str, str] | None = None,
         partitions: int = 2,
+        latent: bool = False,
         **changes: Mapping[str, object],
     ) -> PipelineOnServers:
         unique = f"{name}-{CLOCK.wall_ms()}-{len(made)}"
@@ -47,8 +48,12 @@ def make_pipeline(
         )
         settings = with_changes(settings, changes)
         topics = settings.topics
-        names = (topics.raw, topics.cleaned, topics.flagged, topics.dead_letters)
-        create_topics(settings.kafka, [TopicSpec(name, partitions, config=topic_config or {}) for name in names])
+        if latent:
+            topics = topics.model_copy(update={"latent": f"{unique}-latent"})
+            settings = settings.model_copy(update={"topics": topics})
+        create_topics(
+            settings.kafka, [TopicSpec(name, partitions, config=topic_config or {}) for name in topics.names()]
+        )
         made.append(PipelineOnServers(settings, tmp_path))
         return made[-1]
 

@@ -131,6 +131,23 @@ def test_codes_decode_to_what_the_network_saw(detector: Detector, windows: Float
     np.testing.assert_allclose(decoded[..., -1], detector.infer(windows).x_hat, rtol=ROUNDING)
 
 
+def test_answers_come_with_codes_where_they_are_wanted_and_the_network_runs_once(
+    detector: Detector, windows: Float32
+) -> None:
+    runs: list[int] = []
+    encoder = detector.network.autoencoder.encoder
+    hook = encoder.register_forward_hook(lambda *_: runs.append(1))
+    try:
+        plain, coded = detector.infer(windows), detector.with_codes().infer(windows)
+    finally:
+        hook.remove()
+    assert len(runs) == 2
+    assert plain.code is None
+    assert coded.code is not None
+    np.testing.assert_array_equal(coded.code, detector.encode(windows))
+    np.testing.assert_array_equal(coded.score, plain.score)
+
+
 def test_wrong_shapes_are_refused(detector: Detector, windows: Float32) -> None:
     with pytest.raises(ModelError, match=r"\(200, 2, 16\)"):
         detector.infer(windows[:, :2])

@@ -66,6 +66,17 @@ def test_a_version_has_one_finished_run_with_its_numbers_and_its_lineage(
     assert client.get_model_version(version.name, "1").run_id == run.info.run_id
 
 
+def test_pictures_lie_beside_the_numbers_of_the_run_and_not_in_the_version(
+    store: MlflowStore, mlflow_uri: str, folder: Path, tmp_path: Path
+) -> None:
+    version = store.register(folder, {}, {}, {"latent-map.png": b"\x89PNG"})
+    client = MlflowClient(mlflow_uri)
+    run_id = client.get_model_version(version.name, "1").run_id
+    assert [file.path for file in client.list_artifacts(run_id)] == ["latent-map.png"]
+    fetched = store.fetch("1", tmp_path / "fetched")
+    assert sorted(file.name for file in fetched.iterdir()) == sorted(file.name for file in folder.iterdir())
+
+
 def test_a_registration_that_fails_leaves_a_failed_run_and_no_version(
     store: MlflowStore, mlflow_uri: str, folder: Path
 ) -> None:

@@ -12,7 +12,7 @@ from stream_ae.errors import ModelError, RestartError
 from stream_ae.flow.window import windows_of
 from stream_ae.records import Float32, Inference
 from stream_ae.worker.inference import Answer, Inferrer
-from tests.worker.fakes import MeanModel
+from tests.worker.fakes import CodingModel, MeanModel
 
 POISON = 666.0
 
@@ -41,6 +41,15 @@ class Small(MeanModel):
         self.sizes.append(len(windows))
         if len(windows) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().infer(windows)
+
+
+class ChokingCoder(CodingModel):
+    """Gives codes, but raises on any batch that shows it the poison."""
+
+    def infer(self, windows: Float32) -> Inference:
+        if (windows == POISON).any():
+            raise ValueError("cannot swallow this")
         return super().infer(windows)
 
 
@@ -175,3 +184,21 @@ def test_a_lost_device_ends_the_worker_and_costs_no_record() -> None:
     with pytest.raises(RestartError, match="the device failed under model pump/1.*start the worker again"):
         Inferrer().answer(model, stream(1.0, 2.0))
     assert model.asked == 1
+
+
+def test_codes_are_found_beside_the_culprit_and_in_parts() -> None:
+    windows = stream(1.0, 2.0, POISON, 4.0)
+    answer = Inferrer().answer(ChokingCoder(), windows)
+    assert list(answer.failed) == [2]
+    assert answer.inference.code is not None
+    np.testing.assert_array_equal(answer.inference.code[[0, 1]], CodingModel().infer(windows[:2]).code)
+
+    class SmallCoder(CodingModel):
+        def infer(self, windows: Float32) -> Inference:
+            if len(windows) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().infer(windows)
+
+    windows = stream(*map(float, range(5)))
+    parts = Inferrer().answer(SmallCoder(), windows)
+    np.testing.assert_array_equal(parts.inference.code, CodingModel().infer(windows).code)
