@@ -124,12 +124,20 @@ class Inference:
     score:    (B,) float64, higher = more anomalous; a window the model cannot score finitely has +inf.
     p_value:  (B,) float64 in [0, 1], calibrated tail probability of the score on normal data.
     share:    (B, C) float32, each channel's share of the score, rows sum to 1.
+    expected: (B, C) float32, what the score compares the target with; None: x_hat. A value that is left alone is
+              still explained by it.
     """
 
     x_hat: Float32
     score: Float64
     p_value: Float64
     share: Float32
+    expected: Float32 | None = None
+
+    @property
+    def compared(self) -> Float32:
+        """`expected`, or what stands for it."""
+        return self.x_hat if self.expected is None else self.expected
 
     def __len__(self) -> int:
         return len(self.score)

@@ -19,6 +19,7 @@ class Answered:
     score: Float64
     p_value: Float64
     share: Float32
+    expected: Float32
     state: States
     model: Int32
 
@@ -26,14 +27,16 @@ class Answered:
     def of(cls, inference: Inference, state: States, model: int) -> "Answered":
         """One model answered all samples at once."""
         models = np.full(len(inference), model, np.int32)
-        return cls(inference.x_hat, inference.score, inference.p_value, inference.share, state, models)
+        said = inference
+        return cls(said.x_hat, said.score, said.p_value, said.share, said.compared, state, models)
 
     @classmethod
     def none_yet(cls, samples: int, channels: int) -> "Answered":
         shape = (samples, channels)
-        x_hat, share = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        x_hat, share, expected = (np.zeros(shape, np.float32) for _ in range(3))
         score, p_value = np.zeros(samples, np.float64), np.zeros(samples, np.float64)
-        return cls(x_hat, score, p_value, share, np.zeros(samples, np.int8), np.zeros(samples, np.int32))
+        state, model = np.zeros(samples, np.int8), np.zeros(samples, np.int32)
+        return cls(x_hat, score, p_value, share, expected, state, model)
 
 
 @dataclass(slots=True)
@@ -93,6 +96,7 @@ class Chunk:
         self.answers.score[samples] = inference.score[picked]
         self.answers.p_value[samples] = inference.p_value[picked]
         self.answers.share[samples] = inference.share[picked]
+        self.answers.expected[samples] = inference.compared[picked]
         self.answers.state[samples] = state[picked]
         self.answers.model[samples] = number
         self.unanswered -= np.bincount(self.decoded.samples.row[samples], minlength=len(self.unanswered))

@@ -149,7 +149,7 @@ def _report(chunk: Chunk, answers: Answered, samples: Int64) -> FlaggedSamples:
         score=answers.score[samples],
         p_value=answers.p_value[samples],
         observed=decoded.values[samples],
-        expected=answers.x_hat[samples],
+        expected=answers.expected[samples],
         share=answers.share[samples],
     )
 

@@ -195,7 +195,8 @@ class _Found:
     def nothing_yet(cls, windows: Float32) -> "_Found":
         count, channels = windows.shape[:2]
         share = np.full((count, channels), 1 / channels, np.float32)
-        return cls(Inference(np.zeros((count, channels), np.float32), np.zeros(count), np.ones(count), share))
+        x_hat, expected = np.zeros((count, channels), np.float32), np.zeros((count, channels), np.float32)
+        return cls(Inference(x_hat, np.zeros(count), np.ones(count), share, expected))
 
     def fill(self, inference: Inference, first: int, count: int) -> None:
         rows = slice(first, first + count)
@@ -203,6 +204,7 @@ class _Found:
         self.inference.score[rows] = inference.score[:count]
         self.inference.p_value[rows] = inference.p_value[:count]
         self.inference.share[rows] = inference.share[:count]
+        self.inference.compared[rows] = inference.compared[:count]
 
 
 def _control(model: ServedModel) -> Float32:
@@ -216,6 +218,7 @@ def _joined(parts: list[Inference]) -> Inference:
         np.concatenate([part.score for part in parts]),
         np.concatenate([part.p_value for part in parts]),
         np.concatenate([part.share for part in parts]),
+        np.concatenate([part.compared for part in parts]),
     )
 
 
