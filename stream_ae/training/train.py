@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_ae.errors import ConfigError
-from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConfig, DenseConfig
+from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ChannelChoice, ConvConfig, DenseConfig
 from stream_ae.models.detector import Detector, Signature
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.calibrate import calibrated
 from stream_ae.training.dataset import HeldOut, checked, split
+from stream_ae.training.denoise import with_denoiser
 from stream_ae.training.fit import Progress, fit
 from stream_ae.training.normalise import fitted_normaliser
 
@@ -32,11 +33,14 @@ class TrainingReport:
     validation_loss: float
     threshold: float
     warnings: tuple[str, ...]
+    choices: tuple[ChannelChoice, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """The numbers by name."""
         names = ("streams", "rows", "windows", "held_out", "epochs", "best_epoch", "train_loss", "validation_loss")
-        return {name: float(getattr(self, name)) for name in (*names, "threshold")}
+        by = [choice.by for choice in self.choices]
+        cleaned = {f"channels_by_{who}": float(by.count(who)) for who in ("identity", "autoencoder", "unet")}
+        return {name: float(getattr(self, name)) for name in (*names, "threshold")} | cleaned
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def train(
     fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress)
     signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
     result = calibrated(signature, fitted.network, held_out, options.false_alarm_rate, dict(lineage or {}))
+    detector = with_denoiser(result.detector, parts, options)
     report = TrainingReport(
         streams=len(usable),
         rows=sum(len(x) for x in usable),
@@ -84,10 +89,11 @@ def train(
         best_epoch=fitted.best.number,
         train_loss=fitted.best.train_loss,
         validation_loss=fitted.best.validation_loss,
-        threshold=result.detector.threshold,
+        threshold=detector.threshold,
         warnings=(*_silent(usable, channels), *result.warnings),
+        choices=detector.choices,
     )
-    return Trained(result.detector, report, parts.held_out)
+    return Trained(detector, report, parts.held_out)
 
 
 def architecture_of(options: TrainingSettings, channels: int) -> ArchitectureConfig:
