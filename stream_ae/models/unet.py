@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from stream_ae.models.config import UNetConfig
 
-
 # The deepest level has at most 16 samples: these reach over all of it from the middle.
 DEEPEST, DILATIONS = 16, (1, 2, 4)
 
