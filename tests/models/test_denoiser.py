@@ -26,7 +26,7 @@ def _choices(*by: CleanedBy) -> tuple[ChannelChoice, ...]:
 @pytest.fixture(scope="module")
 def rows() -> Float32:
     sizes = np.array([1.0, 10.0, 100.0])
-    return (np.random.default_rng(0).normal(5, 1, (64, 3)) * sizes).astype(np.float32)
+    return np.asarray(np.random.default_rng(0).normal(5, 1, (64, 3)) * sizes, np.float32)
 
 
 @pytest.fixture(scope="module")

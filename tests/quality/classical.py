@@ -45,13 +45,10 @@ def candidates(rate_hz: float) -> Iterator[tuple[str, Filter]]:
 
 def band_pass(x: Float64, rate_hz: float, low: float, high: float, order: int) -> Float64:
     """Butterworth, forwards and backwards; 0 leaves a side open."""
-    sections = [
-        signal.butter(order, edge, kind, fs=rate_hz, output="sos")
-        for edge, kind in ((low, "highpass"), (high, "lowpass"))
-        if edge
-    ]
-    for section in sections:
-        x = signal.sosfiltfilt(section, x, axis=0)
+    if low:
+        x = signal.sosfiltfilt(signal.butter(order, low, "highpass", fs=rate_hz, output="sos"), x, axis=0)
+    if high:
+        x = signal.sosfiltfilt(signal.butter(order, high, "lowpass", fs=rate_hz, output="sos"), x, axis=0)
     return x
 
 

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import signal
 
 from stream_ae import AutoencoderDetector
@@ -68,7 +70,7 @@ def reference(file: Path) -> Float64:
     with np.load(file) as stored:
         millivolts = stored["adu"] / float(stored["gain"])
     band = signal.butter(3, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos")
-    return signal.sosfiltfilt(band, millivolts, axis=0)
+    return np.asarray(signal.sosfiltfilt(band, millivolts, axis=0), np.float64)
 
 
 def noise(name: str, clean: Float64, seed: int) -> Float64:
@@ -86,10 +88,10 @@ def noise(name: str, clean: Float64, seed: int) -> Float64:
         hit = generator.random(clean.shape) < (FEW_SPIKES_SHARE if name.startswith("few") else SPIKES_SHARE)
         drawn = hit * generator.choice([-1.0, 1.0], clean.shape) * generator.uniform(0.5, 1.5, clean.shape)
     power = np.square(clean).mean(0) / 10.0 ** (NOISES[name] / 10.0)
-    return drawn * np.sqrt(power / np.square(drawn).mean(0))
+    return np.asarray(drawn * np.sqrt(power / np.square(drawn).mean(0)), np.float64)
 
 
-def snr_db(clean: Float64, estimate: Float64) -> float:
+def snr_db(clean: Float64, estimate: NDArray[np.floating[Any]]) -> float:
     """Signal-to-noise ratio, mean over the channels, edges left out."""
     inner = slice(MARGIN, len(clean) - MARGIN)
     power = np.square(clean[inner]).mean(0)

@@ -16,7 +16,7 @@ OPTIONS = TrainingSettings(window=16, threads=1, max_epochs=8)
 
 def _sines(rows: int, period: float = 5.0) -> Float64:
     """(N, 2), variance 0.5 each."""
-    return np.sin(np.arange(rows)[:, None] / np.array([period * 0.6, period]))
+    return np.asarray(np.sin(np.arange(rows)[:, None] / np.array([period * 0.6, period])), np.float64)
 
 
 def _noisy(clean: Float64, deviation: float, seed: int = 0) -> Float32:
