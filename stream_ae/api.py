@@ -19,9 +19,10 @@ from stream_ae.models import serialization
 from stream_ae.models.config import ArchitectureConfig, ConvConfig
 from stream_ae.models.detector import Detector
 from stream_ae.records import Float32, Float64, Inference, Int64, ModelIdentity
-from stream_ae.settings import ModelKind, ProfileKind, TrainingSettings
+from stream_ae.settings import DenoiserKind, ModelKind, ProfileKind, TrainingSettings
 from stream_ae.training import TrainingReport, train
 from stream_ae.training.adapt import adapted
+from stream_ae.training.choose import chosen_for
 
 CHUNK = 2048
 """Rows answered at once, so that memory does not grow with the array."""
@@ -31,7 +32,7 @@ _STREAM = "adapted"
 
 _PARAMETERS = (
     "model", "window", "lookahead", "false_alarm_rate", "seed", "max_epochs", "patience", "batch_size",
-    "learning_rate", "threads", "beta", "free_bits", "time_budget_s",
+    "learning_rate", "threads", "beta", "free_bits", "time_budget_s", "denoiser", "denoiser_steps", "clean",
 )  # fmt: skip
 _DEFAULT = TrainingSettings()
 
@@ -67,6 +68,9 @@ class AutoencoderDetector:
         beta: float = _DEFAULT.beta,
         free_bits: float = _DEFAULT.free_bits,
         time_budget_s: float | None = _DEFAULT.time_budget_s,
+        denoiser: DenoiserKind = _DEFAULT.denoiser,
+        denoiser_steps: int = _DEFAULT.denoiser_steps,
+        clean: bool = _DEFAULT.clean,
     ) -> None:
         # Stored as given, unchecked: scikit-learn's clone compares them by identity. `fit` checks.
         self.model = model
@@ -82,6 +86,9 @@ class AutoencoderDetector:
         self.beta = beta
         self.free_bits = free_bits
         self.time_budget_s = time_budget_s
+        self.denoiser = denoiser
+        self.denoiser_steps = denoiser_steps
+        self.clean = clean
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
@@ -143,13 +150,24 @@ class AutoencoderDetector:
         return np.concatenate([np.empty((0, rows.shape[1]), np.float32), *shares])
 
     def denoise(self, x: ArrayLike) -> NDArray[np.floating[Any]]:
-        """The denoised rows in the shape and units of x, missing values filled in; float32 where x is not of floats."""
+        """The denoised rows in the shape and units of x, missing values filled in; float32 where x is not of floats.
+
+        Channels that nothing cleans better than leaving them alone come out as they are; `detector_.choices` says why.
+        """
         given = np.asarray(x)
         rows = _rows(given)
         parts = [answer.x_hat for answer in self._answers(rows)]
         x_hat = np.concatenate([np.empty((0, rows.shape[1]), np.float32), *parts])
         dtype = given.dtype if np.issubdtype(given.dtype, np.floating) else np.float32
         return x_hat.reshape(given.shape).astype(dtype)
+
+    def choose_denoiser(self, x_recent: ArrayLike) -> Self:
+        """Choose anew who cleans each channel, by recent rows (N, C) of a stream that training did not see: noisy as
+        they are, without labels. What does harm there is not used; `save` keeps the choice."""
+        rows = _rows(x_recent)
+        self._check_columns(rows)
+        self.detector_ = chosen_for(self._fitted(), [rows])
+        return self
 
     def encode(self, x: ArrayLike) -> Float32:
         """(N, Z) latent codes of the windows that belong to the rows; `decode` takes them back."""
@@ -239,6 +257,11 @@ class AutoencoderDetector:
         detector = self._fitted()
         views = windows_of(self._checked(rows), detector.window, detector.lookahead)
         return (views[begin : begin + CHUNK] for begin in range(0, len(rows), CHUNK))
+
+    def _check_columns(self, rows: Float32) -> None:
+        channels = len(self._fitted().channels)
+        if rows.shape[1] != channels:
+            raise ConfigError(f"x has {rows.shape[1]} columns; this detector was fitted on {channels}")
 
 
 def _own(served: Served, windows: Float32) -> Int64:

@@ -163,6 +163,8 @@ class WorkerSettings(Group):
 
 ModelKind = Literal["auto", "dense", "conv1d", "variational", "conv1d-variational"]
 
+DenoiserKind = Literal["auto", "autoencoder", "unet", "none"]
+
 
 class TrainingSettings(Group):
     model: ModelKind = Field("auto", description="auto = dense; variational ones can also be sampled from")
@@ -178,6 +180,12 @@ class TrainingSettings(Group):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of a variational model's code length")
     free_bits: Annotated[float, Field(ge=0)] = Field(0.0, description="of each latent dimension, that cost nothing")
+    denoiser: DenoiserKind = Field(
+        "auto",
+        description="auto = the autoencoder where that beats leaving a channel alone; unet = with a U-Net beside it",
+    )
+    denoiser_steps: Positive = Field(6000, description="how long a U-Net is trained")
+    clean: bool = Field(False, description="the training data is free of noise: a U-Net learns to take added noise off")
     false_alarm_rate: Rate = Field(0.005, description="share of normal samples that may be flagged")
     threads: Positive = Field(1, description="CPU threads; two on two busy cores took ten times as long as one")
 

@@ -23,6 +23,7 @@ class Answered:
     score: Float64
     p_value: Float64
     share: Float32
+    expected: Float32
     state: States
     served: Int32
     profile: Int64
@@ -31,17 +32,17 @@ class Answered:
     @classmethod
     def of(cls, inference: Inference, state: States, served: int, profile: Int64) -> "Answered":
         """One model answered all samples at once."""
-        by = np.full(len(inference), served, np.int32)
-        codes = {served: inference.code} if inference.code is not None else {}
-        return cls(inference.x_hat, inference.score, inference.p_value, inference.share, state, by, profile, codes)
+        by, said = np.full(len(inference), served, np.int32), inference
+        codes = {served: said.code} if said.code is not None else {}
+        return cls(said.x_hat, said.score, said.p_value, said.share, said.compared, state, by, profile, codes)
 
     @classmethod
     def none_yet(cls, samples: int, channels: int) -> "Answered":
         shape = (samples, channels)
-        x_hat, share = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        x_hat, share, expected = (np.zeros(shape, np.float32) for _ in range(3))
         score, p_value = np.zeros(samples, np.float64), np.zeros(samples, np.float64)
         state, served, profile = np.zeros(samples, np.int8), np.zeros(samples, np.int32), np.zeros(samples, np.int64)
-        return cls(x_hat, score, p_value, share, state, served, profile)
+        return cls(x_hat, score, p_value, share, expected, state, served, profile)
 
 
 @dataclass(slots=True)
@@ -103,6 +104,7 @@ class Chunk:
         self.answers.score[samples] = inference.score[picked]
         self.answers.p_value[samples] = inference.p_value[picked]
         self.answers.share[samples] = inference.share[picked]
+        self.answers.expected[samples] = inference.compared[picked]
         self.answers.state[samples] = state[picked]
         self.answers.served[samples] = number
         self.answers.profile[samples] = profile[picked]

@@ -201,7 +201,7 @@ def _report(chunk: Chunk, answers: Answered, samples: Int64, served: Served) -> 
         profile=[served.profile if row else None for row in profile.tolist()],
         p_value=answers.p_value[samples],
         observed=decoded.values[samples],
-        expected=answers.x_hat[samples],
+        expected=answers.expected[samples],
         share=answers.share[samples],
     )
 

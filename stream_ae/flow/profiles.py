@@ -105,7 +105,9 @@ class Served:
     def restored(self, inference: Inference, rows: Int64) -> Inference:
         """What the model says of mapped windows, in the units of their streams."""
         x_hat = self.from_model(inference.x_hat, rows)
-        return inference if x_hat is inference.x_hat else replace(inference, x_hat=x_hat)
+        if x_hat is inference.x_hat:
+            return inference
+        return replace(inference, x_hat=x_hat, expected=self.from_model(inference.compared, rows))
 
     def _shaped(self, rows: Int64, ndim: int) -> tuple[Float32, Float32, Float32]:
         """Centre, factor and the model's centre of these rows, to be broadcast over values with so many axes."""

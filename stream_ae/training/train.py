@@ -7,13 +7,14 @@ import numpy as np
 
 from stream_ae.clock import Clock
 from stream_ae.errors import ConfigError
-from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConfig, DenseConfig
+from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ChannelChoice, ConvConfig, DenseConfig
 from stream_ae.models.detector import Detector, Signature
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.absurd import without_absurd
 from stream_ae.training.calibrate import LinearViews, calibrated, uncalibrated
 from stream_ae.training.dataset import HeldOut, Split, WindowSet, checked, joined, split
+from stream_ae.training.denoise import with_denoiser
 from stream_ae.training.fit import Progress, fit
 from stream_ae.training.latent_map import compression
 from stream_ae.training.linear import fitted_linear
@@ -38,12 +39,15 @@ class TrainingReport:
     compression_ratio: float
     compression_error: float
     warnings: tuple[str, ...]
+    choices: tuple[ChannelChoice, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """The numbers by name."""
         names = ("streams", "rows", "windows", "held_out", "epochs", "best_epoch", "train_loss", "validation_loss")
         found = ("threshold", "compression_ratio", "compression_error")
-        return {name: float(getattr(self, name)) for name in (*names, *found)}
+        by = [choice.by for choice in self.choices]
+        cleaned = {f"channels_by_{who}": float(by.count(who)) for who in ("identity", "autoencoder", "unet")}
+        return {name: float(getattr(self, name)) for name in (*names, *found)} | cleaned
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ def train(
     template = uncalibrated(signature, fitted.network, dict(lineage or {}))
     result = calibrated(template, _linear(parts, held_out, options), held_out, options.false_alarm_rate)
     compressed = compression(result.detector, held_out)
+    detector = with_denoiser(result.detector, parts, options)
     report = TrainingReport(
         streams=len(usable),
         rows=sum(len(x) for x in usable),
@@ -95,12 +100,13 @@ def train(
         best_epoch=fitted.best.number,
         train_loss=fitted.best.train_loss,
         validation_loss=fitted.best.validation_loss,
-        threshold=result.detector.threshold,
+        threshold=detector.threshold,
         compression_ratio=compressed.ratio,
         compression_error=compressed.error,
         warnings=(*absurd, *_silent(usable, channels), *result.warnings),
+        choices=detector.choices,
     )
-    return Trained(result.detector, report, parts.held_out)
+    return Trained(detector, report, parts.held_out)
 
 
 def architecture_of(options: TrainingSettings, channels: int) -> ArchitectureConfig:
