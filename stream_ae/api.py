@@ -185,6 +185,26 @@ class AutoencoderDetector:
         """(n, C, T) windows that the model makes up, in the units of x. ModelError unless the model is variational."""
         return self._from_model(self._fitted().sample(n, seed))
 
+    def interpolate(self, code_a: ArrayLike, code_b: ArrayLike, steps: int) -> Float32:
+        """(steps, C, T) windows, in the units of x, on the straight line from one code (Z,) to another, ends included.
+
+        The prior of a variational model has no holes on the way; of other models what lies between two codes need not
+        look like data. So ModelError unless the model is variational.
+        """
+        detector = self._fitted()
+        if not detector.generative:
+            raise ModelError(
+                f"the model is {self.model}, not variational: what lies between two of its codes need not look like "
+                "data; fit one with model='variational' or 'conv1d-variational'"
+            )
+        ends = [np.asarray(code, np.float32) for code in (code_a, code_b)]
+        if any(end.shape != (detector.code_size,) for end in ends) or steps < 2:
+            raise ConfigError(
+                f"interpolate takes two codes of {detector.code_size} numbers, such as two rows of encode(x), and at "
+                f"least 2 steps; got shapes {ends[0].shape} and {ends[1].shape}, and {steps} steps"
+            )
+        return self._from_model(detector.decode(np.linspace(ends[0], ends[1], steps, dtype=np.float32)))
+
     def save(self, folder: str | Path) -> None:
         """Write the version folder that workers serve; what `adapt` learnt lies in it, in a folder that they ignore."""
         where = Path(folder)

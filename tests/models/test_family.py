@@ -57,6 +57,32 @@ def test_samples_look_like_the_data_where_there_is_a_prior(fitted: AutoencoderDe
     assert (swing < 2.0).all()
 
 
+def test_windows_between_two_codes_go_from_one_to_the_other_where_there_is_a_prior(
+    fitted: AutoencoderDetector,
+) -> None:
+    codes = fitted.encode(signal(100, seed=2))
+    if not fitted.model.endswith("variational"):
+        with pytest.raises(ModelError, match="not variational"):
+            fitted.interpolate(codes[40], codes[47], 5)
+        return
+    windows, ends = fitted.interpolate(codes[40], codes[47], 5), fitted.decode(codes[[40, 47]])
+    assert windows.shape == (5, 3, 16)
+    # Decoded in a batch of another size, which rounds differently.
+    np.testing.assert_allclose(windows[[0, -1]], ends, rtol=1e-3, atol=1e-3)
+    way = np.abs(np.diff(windows, axis=0)).sum((1, 2))
+    assert (way > 0).all()
+    # No step is most of the way: it is a path and not a jump.
+    assert way.max() < 0.6 * way.sum()
+
+
+@pytest.mark.parametrize(("cut", "steps"), [(1, 5), (0, 1)])
+def test_codes_of_another_size_or_too_few_steps_are_refused(cut: int, steps: int) -> None:
+    fitted = AutoencoderDetector(model="variational", window=8, max_epochs=1).fit(signal(300))
+    code = fitted.encode(signal(10))[0]
+    with pytest.raises(ConfigError, match="two codes of 19 numbers"):
+        fitted.interpolate(code, code[cut:], steps)
+
+
 def test_a_kind_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(ConfigError, match="conv1d-variational"):
         AutoencoderDetector(model="transformer").fit(signal(300))  # type: ignore[arg-type]
