@@ -99,12 +99,13 @@ class Reconciler:
             return
         if current is not None and target.model.digest == current.digest:
             self._refused = None
-            self._problem("version", None)
+            self._settled()
             return
         try:
             self._put_into_service(target.model)
         except TransientError as error:
-            self._note("mlflow", f"version {target.model.version} cannot be fetched yet: {error}")
+            if self._problem("fetch", f"version {target.model.version} cannot be fetched yet: {error}"):
+                log.warning("version not fetched", what=self._service.name, version=target.model.version)
         except ModelError as error:
             self._refuse(target, str(error))
 
@@ -179,7 +180,7 @@ class Reconciler:
         self._service.put(folder, model)
         self._world.cache.remember_good(model)
         self._refused = None
-        self._problem("version", None)
+        self._settled()
         log.info(
             "version swapped",
             what=self._service.name,
@@ -192,6 +193,7 @@ class Reconciler:
     def _refuse(self, target: _Target, reason: str) -> None:
         self._refused = target
         self._service.refused()
+        self._problem("fetch", None)
         self._problem("version", f"version {target.model.version} refused: {reason}")
         log.error(
             "version refused",
@@ -201,14 +203,20 @@ class Reconciler:
             reason=reason,
         )
 
+    def _settled(self) -> None:
+        self._problem("version", None)
+        self._problem("fetch", None)
+
     def _problem(self, source: str, sentence: str | None) -> bool:
+        """What is wrong with what this one keeps; true if it began or ended with that."""
         told = None if sentence is None else self._service.about + sentence
         return self._board.problem(f"{self._service.name} {source}", told)
 
-    def _note(self, source: str, sentence: str | None) -> None:
-        if not self._problem(source, sentence):
+    def _note(self, server: str, sentence: str | None) -> None:
+        """A server that is away is one problem, whoever of the worker's reconcilers meets with it."""
+        if not self._board.problem(server, sentence):
             return
         if sentence is None:
-            log.info("server is back", what=self._service.name, server=source)
+            log.info("server is back", server=server)
         else:
-            log.warning("degraded", what=self._service.name, server=source, reason=sentence)
+            log.warning("degraded", server=server, reason=sentence)
