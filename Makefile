@@ -11,6 +11,7 @@ FUZZ_S ?= 120
 # CHAOS_GO_ON=1 keeps the rounds of a run that was cut off, and plays the others.
 # A round mostly waits: several at once, each with servers of its own, keep two cores busy.
 CHAOS_JOBS ?= 4
+# QUALITY_GO_ON=1 keeps what a run that was cut off has measured.
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .PHONY: help
@@ -80,6 +81,14 @@ chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each in CHAOS_JOBS=4 
 .PHONY: proof
 proof: $(READY) ## The full fuzz and the long run (PROOF_RECORDS=10000000) on the real broker; write docs/RELIABILITY.md
 	$(BIN)/python -m pytest -m proof -q tests/end_to_end $(PYTEST_ARGS)
+
+.PHONY: quality
+quality: $(READY) ## Detection and denoising against peers on real data (STREAM_AE_DATA), and write docs/QUALITY.md; takes an hour
+	$(if $(QUALITY_GO_ON),,rm -rf var/quality/*.jsonl)
+	# The peers' library wants numba, which nobody else needs.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target var/quality/packages \
+	  pyod==3.6.7 numba==0.68.1 llvmlite==0.50.0 tqdm==4.67.1
+	PYTHONPATH=.:var/quality/packages $(BIN)/python -W ignore -m tests.quality
 
 .PHONY: fuzz
 fuzz: $(READY) ## Coverage-guided fuzzing of the decoder against a plain reading of the wire format, for FUZZ_S=120 seconds

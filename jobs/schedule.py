@@ -1,8 +1,8 @@
-"""Run `jobs.retrain` on a cron expression, each time as a child process with a time limit.
+"""Run `jobs.retrain`, and where asked for `jobs.adapt`, on cron expressions, as child processes with a time limit.
 
     python -m jobs.schedule --config stream-ae.yaml
 
-Ends on SIGTERM or SIGINT, and ends a retraining that is under way with it.
+Ends on SIGTERM or SIGINT, and ends a job that is under way with it.
 """
 
 import os
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -33,15 +34,16 @@ MISFIRE_GRACE_S = 3600
 TERMINATION_GRACE_S = 20.0
 
 
-def cron_trigger(settings: ScheduleSettings) -> CronTrigger:
-    """The trigger of five cron fields, with cron's weekdays: 0 and 7 are Sunday.
+def cron_trigger(settings: ScheduleSettings, name: str = "cron") -> CronTrigger:
+    """The trigger of the five cron fields of one setting, with cron's weekdays: 0 and 7 are Sunday.
 
     APScheduler 3 counts weekdays from Monday = 0 and refuses 7, so numbers are translated to names.
     """
-    fields = settings.cron.split()
+    cron: str = getattr(settings, name)
+    fields = cron.split()
     if len(fields) != 5:
         raise ConfigError(
-            f"schedule.cron is {settings.cron!r}: five fields are needed (minute hour day month weekday), "
+            f"schedule.{name} is {cron!r}: five fields are needed (minute hour day month weekday), "
             f"such as '0 3 * * *'; {len(fields)} given"
         )
     try:
@@ -54,14 +56,14 @@ def cron_trigger(settings: ScheduleSettings) -> CronTrigger:
             hour=fields[1],
             day=fields[2],
             month=fields[3],
-            day_of_week=_weekdays(fields[4]),
+            day_of_week=_weekdays(fields[4], name),
             timezone=zone,
         )
     except ValueError as error:
-        raise ConfigError(f"schedule.cron is {settings.cron!r}: {error}") from None
+        raise ConfigError(f"schedule.{name} is {cron!r}: {error}") from None
 
 
-def _weekdays(field: str) -> str:
+def _weekdays(field: str, name: str) -> str:
     """Cron's numbers as names, ranges and steps spelt out: `0-2` is `sun,mon,tue`."""
     names: list[str] = []
     for part in field.split(","):
@@ -74,16 +76,16 @@ def _weekdays(field: str) -> str:
             if span == "*" and step.isdigit() and int(step):
                 names += WEEKDAYS[: 7 : int(step)]
                 continue
-            raise ConfigError(f"schedule.cron: weekday {part!r} is neither numbers 0-7 nor names such as mon-fri")
+            raise ConfigError(f"schedule.{name}: weekday {part!r} is neither numbers 0-7 nor names such as mon-fri")
         begin, end = int(first), int(last or ("6" if step else first))
         if not begin <= end <= 7 or (step and not int(step)):
-            raise ConfigError(f"schedule.cron: weekday {part!r} is not in 0-7")
+            raise ConfigError(f"schedule.{name}: weekday {part!r} is not in 0-7")
         names += WEEKDAYS[begin : end + 1 : int(step or 1)]
     return ",".join(dict.fromkeys(names))
 
 
-class RetrainProcess:
-    """One retraining at a time, as a child in its own session, ended after a time limit or on demand."""
+class JobProcess:
+    """One run of a job at a time, as a child process, ended after a time limit or on demand."""
 
     def __init__(self, command: Sequence[str], timeout_s: float) -> None:
         self._command = list(command)
@@ -95,15 +97,15 @@ class RetrainProcess:
         """Run the child to its end and return its exit code; 124 if the time limit ended it."""
         if self._stopped:
             return 0
-        log.info("retraining started", command=" ".join(self._command))
+        log.info("job started", command=" ".join(self._command))
         self._child = child = subprocess.Popen(self._command)
         try:
             code = child.wait(self._timeout_s)
         except subprocess.TimeoutExpired:
-            log.error("retraining took too long", timeout_s=self._timeout_s)
+            log.error("job took too long", command=" ".join(self._command), timeout_s=self._timeout_s)
             self._end(child)
             code = 124
-        log.info("retraining ended", exit_code=code)
+        log.info("job ended", command=" ".join(self._command), exit_code=code)
         return code
 
     def stop(self) -> None:
@@ -122,28 +124,42 @@ class RetrainProcess:
             child.wait()
 
 
-def run(settings: Settings, command: Sequence[str], stop: threading.Event) -> int:
-    """Retrain on the schedule until `stop` is set."""
-    trigger = cron_trigger(settings.schedule)
-    job = RetrainProcess(command, settings.schedule.job_timeout_s)
-    scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(1)}, timezone=trigger.timezone)
-    scheduled = scheduler.add_job(
-        job.run, trigger, coalesce=True, max_instances=1, misfire_grace_time=MISFIRE_GRACE_S, name="retrain"
-    )
+def triggers(settings: ScheduleSettings) -> dict[str, CronTrigger]:
+    """When each job runs, by its name."""
+    found = {"retrain": cron_trigger(settings)}
+    if settings.adapt_cron is not None:
+        found["adapt"] = cron_trigger(settings, "adapt_cron")
+    return found
+
+
+def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
+    """Run the jobs on the schedule until `stop` is set."""
+    when = triggers(settings.schedule)
+    jobs = {name: JobProcess(job_command(name, config), settings.schedule.job_timeout_s) for name in when}
+    # A thread each: profiles are learnt also while a retraining takes long.
+    scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(len(jobs))}, timezone=UTC)
+    scheduled = {
+        name: scheduler.add_job(
+            jobs[name].run, trigger, coalesce=True, max_instances=1, misfire_grace_time=MISFIRE_GRACE_S, name=name
+        )
+        for name, trigger in when.items()
+    }
     scheduler.start()
-    log.info("schedule started", cron=settings.schedule.cron, next=scheduled.next_run_time.isoformat())
+    for name, one in scheduled.items():
+        log.info("schedule started", job=name, next=one.next_run_time.isoformat())
     try:
         stop.wait()
     finally:
-        job.stop()
+        for job in jobs.values():
+            job.stop()
         scheduler.shutdown(wait=True)
     log.info("schedule stopped")
     return 0
 
 
-def retrain_command(config: Path | None) -> list[str]:
-    """The child's command line: this interpreter, `jobs.retrain`, the same configuration."""
-    return [sys.executable, "-m", "jobs.retrain", *(["--config", str(config)] if config else [])]
+def job_command(name: str, config: Path | None) -> list[str]:
+    """The child's command line: this interpreter, the job, the same configuration."""
+    return [sys.executable, "-m", f"jobs.{name}", *(["--config", str(config)] if config else [])]
 
 
 def _stop_on_signals(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
@@ -158,14 +174,14 @@ def _stop_on_signals(stop: threading.Event) -> Callable[[int, FrameType | None],
 def main(
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
 ) -> None:
-    """Retrain on schedule.cron until stopped."""
+    """Retrain on schedule.cron, learn profiles on schedule.adapt_cron, until stopped."""
     try:
         settings = load(config).settings
         set_up_logging(settings.log.level)
         stop = threading.Event()
         for number in (signals.SIGTERM, signals.SIGINT):
             signals.signal(number, _stop_on_signals(stop))
-        raise typer.Exit(run(settings, retrain_command(config), stop))
+        raise typer.Exit(run(settings, config, stop))
     except ConfigError as error:
         typer.echo(f"schedule: error: {error}", err=True)
         raise typer.Exit(2) from None

@@ -1,6 +1,8 @@
 """The offline API: the model that a worker serves, on arrays. Names follow scikit-learn and PyOD."""
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -8,21 +10,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
+from stream_ae.digest import folder_digest
 from stream_ae.errors import ConfigError, ModelError
+from stream_ae.flow import profile_folder
+from stream_ae.flow.profiles import Profiles, Served
 from stream_ae.flow.window import windows_of
 from stream_ae.models import serialization
 from stream_ae.models.config import ArchitectureConfig, ConvConfig
 from stream_ae.models.detector import Detector
-from stream_ae.records import Float32, Float64, Inference, Int64
-from stream_ae.settings import ModelKind, TrainingSettings
+from stream_ae.records import Float32, Float64, Inference, Int64, ModelIdentity
+from stream_ae.settings import DenoiserKind, ModelKind, ProfileKind, TrainingSettings
 from stream_ae.training import TrainingReport, train
+from stream_ae.training.adapt import adapted
+from stream_ae.training.choose import chosen_for
 
 CHUNK = 2048
 """Rows answered at once, so that memory does not grow with the array."""
 
+PROFILE_FOLDER = "profile"
+_STREAM = "adapted"
+
 _PARAMETERS = (
     "model", "window", "lookahead", "false_alarm_rate", "seed", "max_epochs", "patience", "batch_size",
-    "learning_rate", "threads", "beta", "free_bits", "time_budget_s",
+    "learning_rate", "threads", "beta", "free_bits", "time_budget_s", "denoiser", "denoiser_steps", "clean",
 )  # fmt: skip
 _DEFAULT = TrainingSettings()
 
@@ -38,6 +48,8 @@ class AutoencoderDetector:
     >>> detector = AutoencoderDetector(window=16, max_epochs=2).fit(x)
     >>> detector.denoise(x).shape
     (400, 1)
+
+    `adapt` gives it a stream's own threshold, from recent rows of that stream; all answers are about that stream then.
     """
 
     def __init__(
@@ -56,6 +68,9 @@ class AutoencoderDetector:
         beta: float = _DEFAULT.beta,
         free_bits: float = _DEFAULT.free_bits,
         time_budget_s: float | None = _DEFAULT.time_budget_s,
+        denoiser: DenoiserKind = _DEFAULT.denoiser,
+        denoiser_steps: int = _DEFAULT.denoiser_steps,
+        clean: bool = _DEFAULT.clean,
     ) -> None:
         # Stored as given, unchecked: scikit-learn's clone compares them by identity. `fit` checks.
         self.model = model
@@ -71,6 +86,9 @@ class AutoencoderDetector:
         self.beta = beta
         self.free_bits = free_bits
         self.time_budget_s = time_budget_s
+        self.denoiser = denoiser
+        self.denoiser_steps = denoiser_steps
+        self.clean = clean
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
@@ -95,7 +113,25 @@ class AutoencoderDetector:
         self.detector_: Detector = trained.detector
         self.report_: TrainingReport = trained.report
         self.n_features_in_ = len(channels)
+        self.profile_: Profiles | None = None
         return self
+
+    def adapt(self, x_recent: ArrayLike, kind: ProfileKind = "threshold") -> Self:
+        """Adapt to the stream that x_recent (N, C) is of, without labels, as `stream-ae adapt` does for every stream.
+
+        `predict` then uses the stream's own threshold. With kind `full` the rows are also mapped from the centre and
+        scale that the stream has to those that the model was fitted on, and answers are mapped back. Calling it again
+        replaces what it learnt before; `copy.copy(detector).adapt(...)` leaves the detector as it is, and shares its
+        network. Raises ConfigError if there are too few rows.
+        """
+        profiles = adapted(self._fitted(), {_STREAM: [self._checked(_rows(x_recent))]}, kind, self.false_alarm_rate)
+        self.profile_ = profiles
+        return self
+
+    @property
+    def threshold_(self) -> float:
+        """A score above it is an anomaly: the model's, or after `adapt` the stream's own."""
+        return float(self._served().thresholds[-1])
 
     def decision_function(self, x: ArrayLike) -> Float64:
         """(N,) anomaly scores, finite: -log10 of how rare such a row is among normal ones."""
@@ -105,7 +141,7 @@ class AutoencoderDetector:
 
     def predict(self, x: ArrayLike) -> Int64:
         """(N,) 1 where the score is above the calibrated threshold, else 0."""
-        return (self.decision_function(x) > self._fitted().threshold).astype(np.int64)
+        return (self.decision_function(x) > self.threshold_).astype(np.int64)
 
     def explain(self, x: ArrayLike) -> Float32:
         """(N, C) each channel's share of the score; rows sum to 1."""
@@ -114,7 +150,10 @@ class AutoencoderDetector:
         return np.concatenate([np.empty((0, rows.shape[1]), np.float32), *shares])
 
     def denoise(self, x: ArrayLike) -> NDArray[np.floating[Any]]:
-        """The denoised rows in the shape and units of x, missing values filled in; float32 where x is not of floats."""
+        """The denoised rows in the shape and units of x, missing values filled in; float32 where x is not of floats.
+
+        Channels that nothing cleans better than leaving them alone come out as they are; `detector_.choices` says why.
+        """
         given = np.asarray(x)
         rows = _rows(given)
         parts = [answer.x_hat for answer in self._answers(rows)]
@@ -122,19 +161,29 @@ class AutoencoderDetector:
         dtype = given.dtype if np.issubdtype(given.dtype, np.floating) else np.float32
         return x_hat.reshape(given.shape).astype(dtype)
 
+    def choose_denoiser(self, x_recent: ArrayLike) -> Self:
+        """Choose anew who cleans each channel, by recent rows (N, C) of a stream that training did not see: noisy as
+        they are, without labels. What does harm there is not used; `save` keeps the choice."""
+        rows = _rows(x_recent)
+        self._check_columns(rows)
+        self.detector_ = chosen_for(self._fitted(), [rows])
+        return self
+
     def encode(self, x: ArrayLike) -> Float32:
         """(N, Z) latent codes of the windows that belong to the rows; `decode` takes them back."""
-        detector = self._fitted()
-        codes = [detector.encode(windows) for windows in self._windows(_rows(x))]
+        detector, served = self._fitted(), self._served()
+        codes = [
+            detector.encode(served.to_model(windows, _own(served, windows))) for windows in self._windows(_rows(x))
+        ]
         return np.concatenate(codes) if codes else np.empty((0, detector.code_size), np.float32)
 
     def decode(self, z: ArrayLike) -> Float32:
         """(N, C, T) the denoised windows, in the units of x, that codes (N, Z) stand for."""
-        return self._fitted().decode(np.asarray(z, np.float32))
+        return self._from_model(self._fitted().decode(np.asarray(z, np.float32)))
 
     def sample(self, n: int, seed: int = 0) -> Float32:
         """(n, C, T) windows that the model makes up, in the units of x. ModelError unless the model is variational."""
-        return self._fitted().sample(n, seed)
+        return self._from_model(self._fitted().sample(n, seed))
 
     def interpolate(self, code_a: ArrayLike, code_b: ArrayLike, steps: int) -> Float32:
         """(steps, C, T) windows, in the units of x, on the straight line from one code (Z,) to another, ends included.
@@ -154,16 +203,22 @@ class AutoencoderDetector:
                 f"interpolate takes two codes of {detector.code_size} numbers, such as two rows of encode(x), and at "
                 f"least 2 steps; got shapes {ends[0].shape} and {ends[1].shape}, and {steps} steps"
             )
-        return detector.decode(np.linspace(ends[0], ends[1], steps, dtype=np.float32))
+        return self._from_model(detector.decode(np.linspace(ends[0], ends[1], steps, dtype=np.float32)))
 
     def save(self, folder: str | Path) -> None:
-        """Write the version folder that workers serve."""
-        serialization.save(self._fitted(), Path(folder))
+        """Write the version folder that workers serve; what `adapt` learnt lies in it, in a folder that they ignore."""
+        where = Path(folder)
+        serialization.save(self._fitted(), where)
+        shutil.rmtree(where / PROFILE_FOLDER, ignore_errors=True)
+        if self.profile_ is not None:
+            version = ModelIdentity(self.profile_.model.name, "0", folder_digest(where))
+            profile_folder.save(replace(self.profile_, model=version), where / PROFILE_FOLDER)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """A fitted detector from a version folder, whoever trained it. Raises ModelError if it cannot be trusted."""
-        detector = serialization.load(Path(folder))
+        where = Path(folder)
+        detector = serialization.load(where)
         rate = float(10.0**-detector.threshold)
         loaded = cls(
             model=_named(detector.network.config),
@@ -173,6 +228,7 @@ class AutoencoderDetector:
         )
         loaded.detector_ = detector
         loaded.n_features_in_ = len(detector.channels)
+        loaded.profile_ = _profile_in(where, detector) if (where / PROFILE_FOLDER).is_dir() else None
         return loaded
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -197,17 +253,50 @@ class AutoencoderDetector:
             )
         return self.detector_
 
+    def _served(self) -> Served:
+        return Served(self._fitted(), self.profile_)
+
     def _answers(self, rows: Float32) -> Iterator[Inference]:
-        detector = self._fitted()
-        return (detector.infer(windows) for windows in self._windows(rows))
+        served = self._served()
+        for windows in self._windows(rows):
+            own = _own(served, windows)
+            yield served.restored(served.model.infer(served.to_model(windows, own)), own)
+
+    def _from_model(self, windows: Float32) -> Float32:
+        served = self._served()
+        return served.from_model(windows, _own(served, windows))
+
+    def _checked(self, rows: Float32) -> Float32:
+        channels = len(self._fitted().channels)
+        if rows.shape[1] != channels:
+            raise ConfigError(f"x has {rows.shape[1]} columns; this detector was fitted on {channels}")
+        return rows
 
     def _windows(self, rows: Float32) -> Iterator[Float32]:
         """All windows of the rows, CHUNK at a time."""
         detector = self._fitted()
-        if rows.shape[1] != len(detector.channels):
-            raise ConfigError(f"x has {rows.shape[1]} columns; this detector was fitted on {len(detector.channels)}")
-        views = windows_of(rows, detector.window, detector.lookahead)
+        views = windows_of(self._checked(rows), detector.window, detector.lookahead)
         return (views[begin : begin + CHUNK] for begin in range(0, len(rows), CHUNK))
+
+    def _check_columns(self, rows: Float32) -> None:
+        channels = len(self._fitted().channels)
+        if rows.shape[1] != channels:
+            raise ConfigError(f"x has {rows.shape[1]} columns; this detector was fitted on {channels}")
+
+
+def _own(served: Served, windows: Float32) -> Int64:
+    """The row of what is served that all windows are of: the stream's profile where there is one."""
+    return np.full(len(windows), len(served.thresholds) - 1)
+
+
+def _profile_in(folder: Path, detector: Detector) -> Profiles:
+    """What `save` wrote beside the model. Raises ModelError if it is of another model."""
+    profiles = profile_folder.load(folder / PROFILE_FOLDER)
+    if profiles.model.digest != folder_digest(folder, without=PROFILE_FOLDER) or len(profiles.streams) != 1:
+        raise ModelError(
+            f"{folder / PROFILE_FOLDER} was learnt with another model than {folder}: delete it, or adapt and save again"
+        )
+    return replace(profiles, model=detector.identity)
 
 
 def _named(config: ArchitectureConfig) -> ModelKind:

@@ -6,12 +6,15 @@ from pathlib import Path
 from stream_ae.errors import ModelError
 
 
-def folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path, without: str = "") -> str:
     """sha256 (hex) over the names and contents of all files under `folder`, independent of its own path.
 
+    without: a folder directly in it that does not count.
     Two folders with the same digest hold the same version. Raises ModelError when there is nothing to read.
     """
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    if without:
+        files = [(name, path) for name, path in files if not name.startswith(f"{without}/")]
     if not files:
         raise ModelError(f"version folder {folder} does not exist or is empty: save or fetch the version again")
     total = hashlib.sha256()

@@ -221,6 +221,7 @@ class WorkerStatus:
     swapped_ms:   when `model` came into service; first_batch_ms: when its first batch was answered (0 = not yet).
     problems:     one sentence each: a refused version and why, a server that is away.
     lost:         offsets that retention deleted before they were read, since the worker started.
+    profiles:     which version of the stream profiles it has.
     """
 
     worker: str
@@ -238,6 +239,7 @@ class WorkerStatus:
     address: str = ""
     problems: tuple[str, ...] = field(default=())
     lost: int = 0
+    profiles: ModelIdentity | None = None
 
 
 class ModelSignal(Protocol):

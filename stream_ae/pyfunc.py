@@ -23,9 +23,10 @@ class Rows:
         """A row for each: `score`, `flag`, and `denoised_` before each channel's name. `params` has no meaning here."""
         x = np.asarray(rows, np.float32)
         score = self._detector.decision_function(x)
-        model = self._detector.detector_
-        denoised = pd.DataFrame(self._detector.denoise(x), columns=[f"denoised_{name}" for name in model.channels])
-        answers = pd.DataFrame({"score": score, "flag": score > model.threshold})
+        denoised = pd.DataFrame(
+            self._detector.denoise(x), columns=[f"denoised_{name}" for name in self._detector.detector_.channels]
+        )
+        answers = pd.DataFrame({"score": score, "flag": score > self._detector.threshold_})
         return pd.concat([answers, denoised], axis="columns")
 
 

@@ -125,6 +125,8 @@ class Inference:
     p_value:  (B,) float64 in [0, 1], calibrated tail probability of the score on normal data.
     share:    (B, C) float32, each channel's share of the score, rows sum to 1.
     code:     (B, K) float32 latent codes, or None where nobody asked for them.
+    expected: (B, C) float32, what the score compares the target with; None: x_hat. A value that is left alone is
+              still explained by it.
     """
 
     x_hat: Float32
@@ -132,6 +134,12 @@ class Inference:
     p_value: Float64
     share: Float32
     code: Float32 | None = None
+    expected: Float32 | None = None
+
+    @property
+    def compared(self) -> Float32:
+        """`expected`, or what stands for it."""
+        return self.x_hat if self.expected is None else self.expected
 
     def __len__(self) -> int:
         return len(self.score)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from stream_ae.errors import ConfigError
@@ -29,6 +29,8 @@ Seconds = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Topic = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+Range = tuple[float | None, float | None]
+Limits = Annotated[dict[str, Range], BeforeValidator(lambda v: yaml.safe_load(v) if isinstance(v, str) else v)]
 Slot = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,100}$")]
 
 
@@ -40,9 +42,7 @@ class Group(BaseModel):
 
 class KafkaSettings(Group):
     bootstrap_servers: str = Field("localhost:9092", description="host:port, comma-separated")
-    driver: Literal["auto", "confluent", "kafka-python"] = Field(
-        "auto", description="auto = confluent-kafka where installed, else kafka-python"
-    )
+    driver: Literal["auto", "confluent", "kafka-python"] = Field("auto", description="auto = confluent if installed")
     group_id: str = Field("stream-ae", description="consumer group; workers of one group share the partitions")
     start: Literal["earliest", "latest"] = Field("earliest", description="where a group without offsets begins")
     group_protocol: Literal["auto", "classic", "consumer"] = Field(
@@ -58,9 +58,7 @@ class KafkaSettings(Group):
     transaction_timeout_s: Annotated[float, Field(ge=1, le=900)] = Field(
         20.0, description="exactly_once: what a dead worker left open is aborted by then"
     )
-    static_membership: bool = Field(
-        False, description="the slot is the member's name in the group: a quick restart moves no partitions"
-    )
+    static_membership: bool = Field(False, description="members keep their slot: a quick restart moves no partitions")
     session_timeout_s: Seconds = Field(10.0, description="a worker silent for this long loses its partitions")
     max_poll_interval_s: Seconds = Field(300.0, description="a worker that does not poll for this long is out")
     max_message_bytes: Positive = Field(1_000_000, description="largest output; the brokers' limit must allow it")
@@ -107,15 +105,14 @@ class DecodeSettings(Group):
     duplicate_timestamp: Literal["accept", "dead_letter"] = Field(
         "accept", description="a sample with the timestamp of the one before it, of the same stream"
     )
-    max_missing: Annotated[float, Field(ge=0, le=1)] = Field(
-        1.0, description="largest share of missing values in a record; above it the record is a dead letter"
-    )
+    max_missing: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="more of a record is a dead letter")
 
 
 class DecideSettings(Group):
     close_after: Annotated[int, Field(ge=1, le=1000)] = Field(
         3, description="an event closes at so many quiet samples in a row; 1 = at the first"
     )
+    limits: Limits = Field({}, description="{channel: [lowest, highest]}, null = open; outside is flagged at any score")
 
 
 class BatchSettings(Group):
@@ -131,9 +128,7 @@ class DeadLetterSettings(Group):
     max_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="more than this share of a partition's newest records broken stops the worker; 1 = never"
     )
-    share_over: Positive = Field(
-        10_000, description="how many of the newest records max_share is about, or a little more"
-    )
+    share_over: Positive = Field(10_000, description="so many of the newest records, or a few more, has max_share")
 
 
 class WorkerSettings(Group):
@@ -168,6 +163,8 @@ class WorkerSettings(Group):
 
 ModelKind = Literal["auto", "dense", "conv1d", "variational", "conv1d-variational"]
 
+DenoiserKind = Literal["auto", "autoencoder", "unet", "none"]
+
 
 class TrainingSettings(Group):
     model: ModelKind = Field("auto", description="auto = dense; variational ones can also be sampled from")
@@ -183,6 +180,12 @@ class TrainingSettings(Group):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of a variational model's code length")
     free_bits: Annotated[float, Field(ge=0)] = Field(0.0, description="of each latent dimension, that cost nothing")
+    denoiser: DenoiserKind = Field(
+        "auto",
+        description="auto = the autoencoder where that beats leaving a channel alone; unet = with a U-Net beside it",
+    )
+    denoiser_steps: Positive = Field(6000, description="how long a U-Net is trained")
+    clean: bool = Field(False, description="the training data is free of noise: a U-Net learns to take added noise off")
     false_alarm_rate: Rate = Field(0.005, description="share of normal samples that may be flagged")
     threads: Positive = Field(1, description="CPU threads; two on two busy cores took ten times as long as one")
 
@@ -197,16 +200,26 @@ class RetrainSettings(Group):
     span_s: Seconds = Field(7 * 86_400.0, description="how far back from now to collect, by Kafka time")
     max_samples: Positive = Field(1_000_000, description="newest samples kept")
     min_samples: Positive = Field(500, description="fewer are refused")
-    tolerance: Annotated[float, Field(ge=0)] = Field(
-        0.05, description="a challenger's loss may be this share above the champion's: fresh data is worth that"
-    )
+    tolerance: Annotated[float, Field(ge=0)] = Field(0.05, description="share that a challenger may be worse by")
     rollout_timeout_s: Seconds = Field(60.0, description="workers must report the new version by then")
     lock_lease_s: Seconds = Field(30.0, description="a dead owner's lock is free after this")
     holdout_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.2, description="newest part kept for calibration")
 
 
+ProfileKind = Literal["threshold", "full"]
+
+
+class AdaptSettings(Group):
+    kind: ProfileKind = Field("threshold", description="what is a stream's own; full = centre and scale as well")
+    span_s: Annotated[float, Field(gt=0)] = Field(2 * 86_400.0, description="how far back from now, by Kafka time")
+    max_samples: Positive = Field(1_000_000, description="newest samples kept, of all streams together")
+
+
 class ScheduleSettings(Group):
     cron: str = Field("0 3 * * *", description="five fields; 0 and 7 are Sunday")
+    adapt_cron: str | None = Field(
+        None, description="when profiles are learnt anew, such as '30 * * * *'; off if empty"
+    )
     time_zone: str = "UTC"
     job_timeout_s: Seconds = Field(3600.0, description="a retraining that runs longer is ended")
 
@@ -235,8 +248,14 @@ class Settings(Group):
     worker: WorkerSettings = WorkerSettings()
     training: TrainingSettings = TrainingSettings()
     retrain: RetrainSettings = RetrainSettings()
+    adapt: AdaptSettings = AdaptSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def profiles(self) -> str:
+        """Where the profiles of the pipeline's streams live: registered model in MLflow, Redis key prefix."""
+        return f"{self.pipeline}-profiles"
 
     @property
     def commit_interval_s(self) -> float:

@@ -32,6 +32,12 @@ class WorkerMetrics:
         )
         self.reloads = Counter("stream_ae_model_reloads", "Model versions put into service", registry=r)
         self.reload_failures = Counter("stream_ae_model_reload_failures", "Model versions refused", registry=r)
+        self.profile_reloads = Counter(
+            "stream_ae_profile_reloads", "Versions of the stream profiles put into service", registry=r
+        )
+        self.profile_reload_failures = Counter(
+            "stream_ae_profile_reload_failures", "Versions of the stream profiles refused", registry=r
+        )
         self.model_s = Histogram(
             "stream_ae_model_seconds", "Model time per batch", buckets=LATENCY_BUCKETS_S, registry=r
         )

@@ -1,10 +1,9 @@
-"""docs/RELIABILITY.md: sections that suites write themselves, each between marks of its own."""
+"""Pages of docs/ with sections that suites write themselves, each between marks of its own."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "RELIABILITY.md"
-TITLE = "# Reliability\n"
 
 
 def write_section(page: Path, name: str, command: str, lines: Sequence[str]) -> None:
@@ -13,7 +12,7 @@ def write_section(page: Path, name: str, command: str, lines: Sequence[str]) -> 
     A section that is not there yet comes last.
     """
     begin, end = f"<!-- {name}: begin, written by {command} -->", f"<!-- {name}: end -->"
-    old = page.read_text(encoding="utf-8") if page.exists() else TITLE
+    old = page.read_text(encoding="utf-8") if page.exists() else f"# {page.stem.capitalize()}\n"
     if begin not in old:
         old = f"{old}\n{begin}\n{end}\n"
     before, rest = old.split(begin)

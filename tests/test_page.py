@@ -1,4 +1,4 @@
-"""Sections that suites write into docs/RELIABILITY.md."""
+"""Sections that suites write into pages of docs/."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def test_a_section_is_replaced_and_the_rest_of_the_page_stays(tmp_path: Path) ->
     write_section(page, "two", "make two", ["second"])
     before = page.read_text(encoding="utf-8")
     write_section(page, "one", "make one", ["newer"])
-    assert before.startswith("# Reliability\n")
+    assert before.startswith("# Page\n")
     assert page.read_text(encoding="utf-8") == before.replace("older", "newer")
 
 

@@ -1,4 +1,4 @@
-"""`worker` and `retrain`: the two processes that a pipeline consists of."""
+"""`worker`, `retrain` and `adapt`: the processes that a pipeline consists of."""
 
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,26 @@ def retrain(context: typer.Context) -> None:
     effective = settings(context)
     with progress_bars() as bars:
         raise typer.Exit(run(effective, _shown(bars)))
+
+
+def adapt(context: typer.Context) -> None:
+    """Learn what is a stream's own (its threshold) from what it lately sent; workers take it up while running.
+
+    Needs no labels. One shot: run it by hand, from cron, or set schedule.adapt_cron for python -m jobs.schedule.
+
+    Exit codes: 0 published or nothing new to do, 2 configuration, 4 there is no model or no stream with enough rows,
+    5 another learning is running, 7 a server is away.
+    """
+    from jobs.adapt import Progress, run
+
+    effective = settings(context)
+    with progress_bars() as bars:
+        collecting = bars.add_task("collecting", total=None)
+        progress = Progress(
+            say=lambda sentence: bars.console.print(sentence, soft_wrap=True, markup=False),
+            collected=lambda done, total: bars.update(collecting, total=total, completed=done),
+        )
+        raise typer.Exit(run(effective, progress))
 
 
 def _shown(bars: "Progress") -> "retraining.Progress":

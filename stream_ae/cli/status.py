@@ -123,6 +123,8 @@ def drawn(picture: Picture, now_ms: int) -> "RenderableType":
 
 def _cells(worker: "WorkerStatus", now_ms: int) -> list[str]:
     model = "-" if worker.model is None else f"{worker.model.name}/{worker.model.version}"
+    if worker.profiles is not None:
+        model += f" (profiles {worker.profiles.version})"
     return [
         worker.worker,
         worker.health.value,

@@ -7,38 +7,42 @@ import numpy as np
 
 from stream_ae.flow.columns import Decoded
 from stream_ae.flow.decide import States
-from stream_ae.flow.model import ServedModel
+from stream_ae.flow.profiles import Served
 from stream_ae.records import Bool, Float32, Float64, Inference, Int32, Int64, Reason, RecordBatch, Rejection
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Row i is about sample i of the chunk; `model` is the index into the chunk's models. Axes as in `Inference`.
+    """Row i is about sample i of the chunk; `served` is the index into what the chunk was served by, `profile` a row
+    of that. Axes as in `Inference`.
 
-    codes:  by that index, where models give them; NaN for samples that another model answered.
+    codes:  by the index of what served, where models give them; NaN for samples that another one answered.
     """
 
     x_hat: Float32
     score: Float64
     p_value: Float64
     share: Float32
+    expected: Float32
     state: States
-    model: Int32
+    served: Int32
+    profile: Int64
     codes: dict[int, Float32] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, inference: Inference, state: States, model: int) -> "Answered":
+    def of(cls, inference: Inference, state: States, served: int, profile: Int64) -> "Answered":
         """One model answered all samples at once."""
-        models = np.full(len(inference), model, np.int32)
-        codes = {model: inference.code} if inference.code is not None else {}
-        return cls(inference.x_hat, inference.score, inference.p_value, inference.share, state, models, codes)
+        by, said = np.full(len(inference), served, np.int32), inference
+        codes = {served: said.code} if said.code is not None else {}
+        return cls(said.x_hat, said.score, said.p_value, said.share, said.compared, state, by, profile, codes)
 
     @classmethod
     def none_yet(cls, samples: int, channels: int) -> "Answered":
         shape = (samples, channels)
-        x_hat, share = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        x_hat, share, expected = (np.zeros(shape, np.float32) for _ in range(3))
         score, p_value = np.zeros(samples, np.float64), np.zeros(samples, np.float64)
-        return cls(x_hat, score, p_value, share, np.zeros(samples, np.int8), np.zeros(samples, np.int32))
+        state, served, profile = np.zeros(samples, np.int8), np.zeros(samples, np.int32), np.zeros(samples, np.int64)
+        return cls(x_hat, score, p_value, share, expected, state, served, profile)
 
 
 @dataclass(slots=True)
@@ -48,7 +52,7 @@ class Chunk:
     slots, fresh:  (N,) of each sample.
     waiting:       (rows,) live records that have not left yet.
     unanswered:    (rows,) samples of each record that the model has not answered yet.
-    models:        the one that it was taken for, then any later ones that answered some of it.
+    served:        what it was taken for, then anything later that answered some of it.
     refused:       records that the model failed on, beside those that `decoded` rejects.
     size_bytes:    keys and values of the records.
     """
@@ -60,7 +64,7 @@ class Chunk:
     first_token: int
     waiting: Bool
     unanswered: Int64
-    models: list[ServedModel]
+    served: list[Served]
     answers: Answered | None = None
     refused: list[Rejection] = field(default_factory=list)
     partitions: frozenset[int] = frozenset()
@@ -85,11 +89,13 @@ class Chunk:
             return self.decoded.rejections
         return sorted([*self.decoded.rejections, *self.refused], key=lambda rejection: rejection.row)
 
-    def fill(self, samples: Int64, inference: Inference, picked: Int64, state: States, model: ServedModel) -> None:
-        """Note the answers `picked` from an inference for some of the samples."""
-        number = self._number_of(model)
+    def fill(
+        self, samples: Int64, inference: Inference, picked: Int64, state: States, served: Served, profile: Int64
+    ) -> None:
+        """Note the answers `picked` from an inference for some of the samples; `profile` as in `Answered`."""
+        number = self._number_of(served)
         if len(samples) == self.samples == len(inference) and bool((samples[1:] > samples[:-1]).all()):
-            self.answers = Answered.of(inference, state, number)
+            self.answers = Answered.of(inference, state, number, profile)
             self.unanswered[:] = 0
             return
         if self.answers is None:
@@ -98,8 +104,10 @@ class Chunk:
         self.answers.score[samples] = inference.score[picked]
         self.answers.p_value[samples] = inference.p_value[picked]
         self.answers.share[samples] = inference.share[picked]
+        self.answers.expected[samples] = inference.compared[picked]
         self.answers.state[samples] = state[picked]
-        self.answers.model[samples] = number
+        self.answers.served[samples] = number
+        self.answers.profile[samples] = profile[picked]
         if inference.code is not None:
             if number not in self.answers.codes:
                 shape = (self.samples, inference.code.shape[1])
@@ -147,12 +155,12 @@ class Chunk:
         self.unanswered[gone] = 0
         self._count_partitions()
 
-    def _number_of(self, model: ServedModel) -> int:
-        for number, known in enumerate(self.models):
-            if known is model:
+    def _number_of(self, served: Served) -> int:
+        for number, known in enumerate(self.served):
+            if known is served:
                 return number
-        self.models.append(model)
-        return len(self.models) - 1
+        self.served.append(served)
+        return len(self.served) - 1
 
     def _count_partitions(self) -> None:
         self.partitions = frozenset(self.records.partition[self.waiting].tolist())

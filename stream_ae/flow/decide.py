@@ -31,8 +31,8 @@ class State(IntEnum):
     CLOSE = 3
 
 
-def flagged(score: Float64, threshold: float) -> Bool:
-    """Above the threshold, or not finite: a score that cannot be computed is an anomaly, never normal.
+def flagged(score: Float64, threshold: float | Float64) -> Bool:
+    """Above the threshold (one, or one each), or not finite: a score that cannot be computed is an anomaly.
 
     >>> flagged(np.array([0.5, 2.0, np.nan]), 1.0).tolist()
     [False, True, True]

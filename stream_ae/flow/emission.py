@@ -11,9 +11,16 @@ from stream_ae.errors import InvariantError
 from stream_ae.flow.chunk import Answered, Chunk
 from stream_ae.flow.columns import Decoded, select_decoded, select_records
 from stream_ae.flow.decide import State, States
-from stream_ae.flow.encode import Answers, FlaggedSamples, encode_cleaned, encode_dead_letters, encode_flagged
+from stream_ae.flow.encode import (
+    Answers,
+    FlaggedSamples,
+    Profiled,
+    encode_cleaned,
+    encode_dead_letters,
+    encode_flagged,
+)
 from stream_ae.flow.latent import encode_latent
-from stream_ae.flow.model import ServedModel
+from stream_ae.flow.profiles import Served
 from stream_ae.records import Bool, Int32, Int64, OutgoingBatch, Reason, RecordBatch, Rejection
 from stream_ae.settings import TopicSettings
 
@@ -70,8 +77,8 @@ class Emission:
         )
 
     def _cleaned(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
-        for rows, samples, model in part.signed():
-            yield self._cleaned_by(part.chunk, rows, samples, part.chunk.models[model])
+        for rows, samples, served in part.signed():
+            yield self._cleaned_by(part.chunk, rows, samples, part.chunk.served[served])
 
     def _latent(self, leaving: Sequence["_Leaving"]) -> OutgoingBatch | None:
         topic = self.topics.latent
@@ -80,14 +87,21 @@ class Emission:
         signed = [(part.chunk, *run) for part in leaving for run in part.signed()]
         return _joined(topic, [_latent_by(topic, *each) for each in signed])
 
-    def _cleaned_by(self, chunk: Chunk, rows: Int64, samples: Int64, model: ServedModel) -> OutgoingBatch:
+    def _cleaned_by(self, chunk: Chunk, rows: Int64, samples: Int64, served: Served) -> OutgoingBatch:
         records, decoded = _cut(chunk, rows)
+        model = served.model
         if chunk.answers is None:
             channels = len(self.channels)
             nothing = Answers(np.empty((0, channels), np.float32), np.empty(0, np.float64), np.empty(0, np.bool_))
             return encode_cleaned(self.topics.cleaned, self.channels, records, decoded, nothing, model.identity)
         answers = chunk.answers
-        said = Answers(answers.x_hat[samples], answers.score[samples], _is_flagged(answers.state[samples]))
+        profiled = answers.profile[samples] > 0
+        said = Answers(
+            answers.x_hat[samples],
+            answers.score[samples],
+            _is_flagged(answers.state[samples]),
+            Profiled(served.profile, profiled) if profiled.any() else None,
+        )
         return encode_cleaned(self.topics.cleaned, self.channels, records, decoded, said, model.identity)
 
     def _flagged(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
@@ -96,13 +110,11 @@ class Emission:
         if chunk.answers is None:
             return
         events = part.samples[chunk.answers.state[part.samples] != State.NORMAL]
-        for run in _runs(chunk.answers.model[events]):
+        for run in _runs(chunk.answers.served[events]):
             samples = events[run]
-            model = chunk.models[chunk.answers.model[samples[0]]]
-            reported = _report(chunk, chunk.answers, samples)
-            yield encode_flagged(
-                self.topics.flagged, reported, self.topics.raw, self.channels, model.threshold, model.identity
-            )
+            served = chunk.served[chunk.answers.served[samples[0]]]
+            reported = _report(chunk, chunk.answers, samples, served)
+            yield encode_flagged(self.topics.flagged, reported, self.topics.raw, self.channels, served.model.identity)
 
     def _dead_letters(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
         if part.refused:
@@ -129,17 +141,17 @@ class _Leaving:
         return cls(chunk, refused, used, _samples_in(chunk, used))
 
     def signed(self) -> Iterator[tuple[Int64, Int64, int]]:
-        """Runs of used rows, their samples and the number of their model: the one that answered their last sample."""
+        """Runs of used rows, their samples and the number of what served them: what answered their last sample."""
         chunk = self.chunk
-        if len(chunk.models) == 1:
+        if len(chunk.served) == 1:
             yield self.used, self.samples, 0
             return
-        model = np.zeros(len(chunk.records), np.int32)
+        by = np.zeros(len(chunk.records), np.int32)
         if chunk.answers is not None:
-            model[chunk.decoded.samples.row] = chunk.answers.model
-        for run in _runs(model[self.used]):
+            by[chunk.decoded.samples.row] = chunk.answers.served
+        for run in _runs(by[self.used]):
             rows = self.used[run]
-            yield rows, _samples_in(chunk, rows), int(model[rows[0]])
+            yield rows, _samples_in(chunk, rows), int(by[rows[0]])
 
     @property
     def flagged_samples(self) -> int:
@@ -163,17 +175,19 @@ def _cut(chunk: Chunk, rows: Int64) -> tuple[RecordBatch, Decoded]:
     return chunk.records, chunk.decoded
 
 
-def _latent_by(topic: str, chunk: Chunk, rows: Int64, samples: Int64, model: int) -> OutgoingBatch:
+def _latent_by(topic: str, chunk: Chunk, rows: Int64, samples: Int64, served: int) -> OutgoingBatch:
     codes = np.empty((0, 0), np.float32)
+    identity = chunk.served[served].model.identity
     if len(samples):
-        if chunk.answers is None or model not in chunk.answers.codes:
-            raise InvariantError(f"model {chunk.models[model].identity.name} gave no codes for topic {topic}")
-        codes = chunk.answers.codes[model][samples]
-    return encode_latent(topic, *_cut(chunk, rows), codes, chunk.models[model].identity)
+        if chunk.answers is None or served not in chunk.answers.codes:
+            raise InvariantError(f"model {identity.name} gave no codes for topic {topic}")
+        codes = chunk.answers.codes[served][samples]
+    return encode_latent(topic, *_cut(chunk, rows), codes, identity)
 
 
-def _report(chunk: Chunk, answers: Answered, samples: Int64) -> FlaggedSamples:
+def _report(chunk: Chunk, answers: Answered, samples: Int64, served: Served) -> FlaggedSamples:
     decoded, records = chunk.decoded.samples, chunk.records
+    profile = answers.profile[samples]
     row = decoded.row[samples]
     return FlaggedSamples(
         stream=[decoded.streams[code] for code in decoded.stream[samples].tolist()],
@@ -183,9 +197,11 @@ def _report(chunk: Chunk, answers: Answered, samples: Int64) -> FlaggedSamples:
         offset=records.offset[row],
         state=[State(state).name.lower() for state in answers.state[samples].tolist()],
         score=answers.score[samples],
+        threshold=served.thresholds[profile],
+        profile=[served.profile if row else None for row in profile.tolist()],
         p_value=answers.p_value[samples],
         observed=decoded.values[samples],
-        expected=answers.x_hat[samples],
+        expected=answers.expected[samples],
         share=answers.share[samples],
     )
 

@@ -34,11 +34,20 @@ _SPACE = ord(" ")
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is said of N samples: x_hat (N, C), score (N,), flag (N,)."""
+    """What is said of N samples: x_hat (N, C), score (N,), flag (N,), and which a profile helped to say it of."""
 
     x_hat: Float32
     score: Float64
     flag: Bool
+    profiled: "Profiled | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """The version of the profiles, and for which of N samples there was one."""
+
+    version: str
+    there: Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class FlaggedSamples:
     stream:      the stream's id.
     kafka_ms:    Kafka time of its record, -1 where it has none; partition, offset: where that record stands.
     state:       `open`, `ongoing` or `close`.
+    threshold:   the stream's own where it has a profile, of the version `profile`; else None there.
     observed, expected, share:  (K, C); observed NaN = missing.
     """
 
@@ -58,6 +68,8 @@ class FlaggedSamples:
     offset: Int64
     state: Sequence[str]
     score: Float64
+    threshold: Float64
+    profile: Sequence[str | None]
     p_value: Float64
     observed: Float32
     expected: Float32
@@ -82,7 +94,9 @@ def encode_cleaned(
     score, flag = answers.score, answers.flag
     if len(rows) < len(row):
         score, flag = np.maximum.reduceat(score, first), np.logical_or.reduceat(flag, first)
-    headers = _cleaned_headers(records, rows, score, flag, model)
+    headers = _cleaned_headers(
+        records, rows, score, flag, model, _profile_headers(answers.profiled, np.append(first[1:], len(row)) - 1)
+    )
     if len(decoded.tombstones) == 0:
         return _outgoing(topic, records, rows, values, headers)
     order = np.argsort(np.concatenate([rows, decoded.tombstones]), kind="stable")
@@ -120,7 +134,6 @@ def encode_flagged(
     flagged: FlaggedSamples,
     source_topic: str,
     channels: Sequence[str],
-    threshold: float,
     model: ModelIdentity,
 ) -> OutgoingBatch:
     """One JSON record for each sample, complete in itself, keyed by its stream.
@@ -141,11 +154,11 @@ def encode_flagged(
             "state": flagged.state[index],
             "score": score,
             "non_finite": not bool(np.isfinite(score)),
-            "threshold": threshold,
+            "threshold": flagged.threshold[index],
             "p_value": flagged.p_value[index],
             "channels": [_channel(flagged, index, column, channels[column]) for column in top[index]],
             "model": about,
-            "profile": None,
+            "profile": flagged.profile[index],
             "source": {
                 "topic": source_topic,
                 "partition": flagged.partition[index],
@@ -192,7 +205,12 @@ def _patched(
 
 
 def _cleaned_headers(
-    records: RecordBatch, rows: Int32, score: Float64, flag: Bool, model: ModelIdentity
+    records: RecordBatch,
+    rows: Int32,
+    score: Float64,
+    flag: Bool,
+    model: ModelIdentity,
+    profile: Sequence[Headers],
 ) -> list[Headers]:
     about = (names.MODEL, names.model_text(model))
     ours: list[Headers] = [
@@ -201,7 +219,17 @@ def _cleaned_headers(
             names.score_texts(score), flag.tolist(), names.source_texts(records, rows), strict=True
         )
     ]
+    if profile:
+        ours = [(*headers, *more) for headers, more in zip(ours, profile, strict=True)]
     return _added(records, rows, ours)
+
+
+def _profile_headers(profiled: Profiled | None, last: Int64) -> list[Headers]:
+    """For each record, which end with these samples, the header of its profile; empty where none has one."""
+    if profiled is None:
+        return []
+    header = ((names.PROFILE, profiled.version.encode()),)
+    return [header if there else () for there in profiled.there[last].tolist()]
 
 
 def _tombstone_headers(records: RecordBatch, rows: Int32, model: ModelIdentity) -> list[Headers]:

@@ -1,8 +1,8 @@
 """Names and text of the headers that our outputs carry.
 
 `stream-ae-score` (%.6g; of a block the largest), `stream-ae-flag` (0 or 1; of a block: any), `stream-ae-model`
-(name/version), `stream-ae-source` (topic/partition/offset); dead letters also `stream-ae-reason`,
-`stream-ae-exception` (a sentence) and `stream-ae-software`.
+(name/version), `stream-ae-profile` (version, only where one applied), `stream-ae-source` (topic/partition/offset);
+dead letters also `stream-ae-reason`, `stream-ae-exception` (a sentence) and `stream-ae-software`.
 """
 
 from collections.abc import Collection
@@ -16,12 +16,13 @@ from stream_ae.records import Float64, Headers, ModelIdentity, RecordBatch
 SCORE = "stream-ae-score"
 FLAG = "stream-ae-flag"
 MODEL = "stream-ae-model"
+PROFILE = "stream-ae-profile"
 SOURCE = "stream-ae-source"
 REASON = "stream-ae-reason"
 EXCEPTION = "stream-ae-exception"
 SOFTWARE = "stream-ae-software"
 SHAPE = "stream-ae-shape"
-OURS = frozenset({SCORE, FLAG, MODEL, SOURCE, REASON, EXCEPTION, SOFTWARE, SHAPE})
+OURS = frozenset({SCORE, FLAG, MODEL, PROFILE, SOURCE, REASON, EXCEPTION, SOFTWARE, SHAPE})
 
 
 class Source(NamedTuple):

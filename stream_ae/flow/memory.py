@@ -7,10 +7,10 @@ import numpy as np
 from stream_ae.flow.admission import Arrivals, Rules, admit, broken_blocks
 from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.columns import Decoded, reject
-from stream_ae.flow.grouping import grouped
+from stream_ae.flow.grouping import grouped, grown
 from stream_ae.flow.horizon import Horizon, depth_of
-from stream_ae.flow.model import ServedModel
 from stream_ae.flow.offsets import Progress, Rewind
+from stream_ae.flow.profiles import Served
 from stream_ae.flow.shadow import Shadows
 from stream_ae.flow.streams import StreamTable
 from stream_ae.flow.window import Ready, Windows
@@ -25,10 +25,12 @@ LARGEST_MS = 2**61
 class Memory:
     """Windows, times and rewind offsets of all streams of the assigned partitions."""
 
-    def __init__(self, model: ServedModel, rules: Rules, close_after: int = 1) -> None:
+    def __init__(self, served: Served, rules: Rules, close_after: int = 1) -> None:
+        model = served.model
         self._rules = rules
         self._close_after = close_after
-        self._model = model
+        self._served = served
+        self._profile = np.zeros(0, np.int64)
         self._table = StreamTable()
         self._windows = Windows(len(model.channels), model.window, model.lookahead)
         self._horizon = Horizon(depth_of(model.window, close_after))
@@ -59,6 +61,8 @@ class Memory:
         row = samples.row[heads].astype(np.int64)
         slot = self._table.slots_of(records.partition[row], samples.stream[heads], samples.streams)
         self._reserve()
+        if self._served.profiled:
+            self._profile[slot] = self._served.rows_of(samples.streams)[samples.stream[heads]]
         tails = np.append(heads[1:], len(samples))[: len(heads)] - 1
         arrivals = Arrivals(row, slot, at_ms[row], samples.timestamp_ms[heads], samples.timestamp_ms[tails])
         starts, refused = admit(arrivals, self._table, self._rules)
@@ -116,9 +120,18 @@ class Memory:
         """Slots with samples that wait for newer ones."""
         return np.flatnonzero(self._windows.pending > 0)
 
-    def adapt(self, model: ServedModel) -> None:
+    def profiles(self, slots: Int64) -> Int64:
+        """The row of each slot's stream in what is served (`flow.profiles`); ask before the next batch is taken in."""
+        return self._profile[slots]
+
+    def adapt(self, served: Served) -> None:
         """Hold as much as this model needs; what is held stays as far as it reaches."""
-        self._model = model
+        model = served.model
+        self._served = served
+        self._profile[:] = 0
+        if served.profiled:
+            held = self._table.held()
+            self._profile[held] = served.rows_of(self._table.names(held))
         if (model.window, model.lookahead) == (self._windows.window, self._windows.lookahead):
             return
         self._windows = self._windows.adapt(model.window, model.lookahead)
@@ -130,7 +143,7 @@ class Memory:
         live_from = _by_number(partitions, {number: progress.live_from for number, progress in partitions.items()})
         waiting = records.offset >= live_from[records.partition]
         unanswered = np.bincount(decoded.samples.row, minlength=len(records))
-        return Chunk(records, decoded, slots, fresh, self._next_token, waiting, unanswered, [self._model])
+        return Chunk(records, decoded, slots, fresh, self._next_token, waiting, unanswered, [self._served])
 
     def _needed(
         self, arrivals: Arrivals, fresh: Bool, refused: Collection[int], records: RecordBatch, at_ms: Int64
@@ -163,6 +176,7 @@ class Memory:
     def _reserve(self) -> None:
         self._windows.reserve(self._table.capacity)
         self._horizon.reserve(self._table.capacity)
+        self._profile = grown(self._profile, self._table.capacity)
 
 
 def joined(parts: Sequence[Ready]) -> Ready:
@@ -171,7 +185,8 @@ def joined(parts: Sequence[Ready]) -> Ready:
     if len(filled) == 1:
         return filled[0]
     blocks: Sequence[Float32] = [part.windows.transpose(0, 2, 1) for part in filled]
-    return Ready(np.concatenate([part.tokens for part in filled]), np.concatenate(blocks).transpose(0, 2, 1))
+    tokens, slots = np.concatenate([part.tokens for part in filled]), np.concatenate([part.slots for part in filled])
+    return Ready(tokens, slots, np.concatenate(blocks).transpose(0, 2, 1))
 
 
 def _partition_times(records: RecordBatch, partitions: Mapping[int, Progress]) -> Int64:

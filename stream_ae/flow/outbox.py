@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,9 +10,10 @@ from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.dead_letter_limits import DeadLetterLimits
 from stream_ae.flow.decide import Decider, flagged
 from stream_ae.flow.emission import Emission, Outputs
-from stream_ae.flow.model import ServedModel
+from stream_ae.flow.profiles import Served
 from stream_ae.flow.tally import Tally
-from stream_ae.records import Inference, Int64, RecordBatch
+from stream_ae.flow.value_limits import ValueLimits, blamed
+from stream_ae.records import Bool, Inference, Int64, RecordBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,12 @@ class Reached:
 class Outbox:
     """Chunks whose answers have begun to come, oldest first."""
 
-    def __init__(self, emission: Emission, limits: DeadLetterLimits, close_after: int = 1) -> None:
+    def __init__(
+        self, emission: Emission, limits: DeadLetterLimits, value_limits: ValueLimits, close_after: int = 1
+    ) -> None:
         self._emission = emission
         self._limits = limits
+        self._value_limits = value_limits
         self._decider = Decider(close_after)
         self._chunks: deque[Chunk] = deque()
         self._held_records = 0
@@ -55,18 +59,25 @@ class Outbox:
             chunk.drop(partitions)
 
     def answer(
-        self, tokens: Int64, inference: Inference, model: ServedModel, failed: Mapping[int, str], capacity: int
+        self,
+        tokens: Int64,
+        inference: Inference,
+        said_by: tuple[Served, Int64],
+        failed: Mapping[int, str],
+        capacity: int,
     ) -> None:
         """Hand each answer to the sample with its token; `failed` tells of answers that do not count, and why.
 
-        Every slot is below `capacity`.
+        said_by: what answered, and the row of it that each sample's stream has. Every slot is below `capacity`.
         """
         self._decider.reserve(capacity)
-        flags = flagged(inference.score, model.threshold)
+        served, profile = said_by
+        flags = flagged(inference.score, served.thresholds[profile])
         unanswered = np.zeros(len(tokens), np.bool_)
         unanswered[list(failed)] = True
         shares = list(self._by_chunk(tokens))
         # Samples of a partition that was revoked meanwhile may be gone: then nobody waits for their answers.
+        inference = self._bounded(inference, flags, tokens, shares)
         slots, fresh = np.zeros(len(tokens), np.int64), np.ones(len(tokens), np.bool_)
         met = np.zeros(len(tokens), np.bool_)
         for chunk, picked in shares:
@@ -76,7 +87,7 @@ class Outbox:
         state[met] = self._decider.states_without(unanswered[met], slots[met], fresh[met], flags[met])
         for chunk, picked in shares:
             samples = tokens[picked] - chunk.first_token
-            chunk.fill(samples, inference, picked, state, model)
+            chunk.fill(samples, inference, picked, state, served, profile)
             if failed:
                 chunk.refuse({int(tokens[place]) - chunk.first_token: why for place, why in failed.items()})
 
@@ -102,6 +113,19 @@ class Outbox:
         for chunk, rows in parts:
             ends |= _ends(chunk.records, rows)
         return self._emission.of(parts), {number: Reached(end, tallies[number]) for number, end in ends.items()}
+
+    def _bounded(
+        self, inference: Inference, flags: Bool, tokens: Int64, shares: Sequence[tuple[Chunk, Int64]]
+    ) -> Inference:
+        """Flag the samples with a value outside its limits, and have their shares point at it."""
+        if not self._value_limits.there:
+            return inference
+        outside = np.zeros(inference.share.shape, np.bool_)
+        for chunk, picked in shares:
+            values = chunk.decoded.samples.values[tokens[picked] - chunk.first_token]
+            outside[picked] = self._value_limits.outside(values)
+        flags |= outside.any(1)
+        return replace(inference, share=blamed(inference.share, outside))
 
     def _by_chunk(self, tokens: Int64) -> Sequence[tuple[Chunk, Int64]]:
         """Which answers belong to which chunk."""

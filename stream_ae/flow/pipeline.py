@@ -24,6 +24,8 @@ from stream_ae.flow.memory import Memory, joined
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.offsets import Progress
 from stream_ae.flow.outbox import Outbox
+from stream_ae.flow.profiles import Profiles, Served
+from stream_ae.flow.value_limits import ValueLimits
 from stream_ae.flow.window import Ready
 from stream_ae.records import Float32, Inference, Int64, Partition, Position, RecordBatch
 from stream_ae.settings import Settings
@@ -35,16 +37,21 @@ __all__ = ["Outputs", "Pipeline", "Work"]
 class Work:
     """One batch for the model. Works are completed in the order in which they were taken.
 
-    model:      the version that this batch was cut for and must be answered by.
-    windows:    (B, C, T); with B = 0 (nothing but broken records or tombstones) the model is not asked.
+    served:     what this batch was cut for and must be answered by; `profile` (B,) the rows of it.
+    windows:    (B, C, T) as the model knows them; with B = 0 (only broken records or tombstones) it is not asked.
     oldest_ms:  Kafka time of the oldest record that will leave an output, -1 = none.
     """
 
-    model: ServedModel
+    served: Served
     windows: Float32
     oldest_ms: int
     tokens: Int64
+    profile: Int64
     chunk: Chunk | None
+
+    @property
+    def model(self) -> ServedModel:
+        return self.served.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +62,9 @@ class _Decoded:
 
 @dataclass(slots=True)
 class _Serving:
-    """What exists from the first model on; its channels stay, `model` is the one in use."""
+    """What exists from the first model on; its channels stay, `served` is what is in use."""
 
-    model: ServedModel
+    served: Served
     decoder: Decoder
     memory: Memory
     outbox: Outbox
@@ -77,24 +84,30 @@ class Pipeline:
         self._in_flight: deque[Work] = deque()
         self._partitions: dict[int, Progress] = {}
         self._serving: _Serving | None = None
-        self._next_model: ServedModel | None = None
+        self._asked: tuple[ServedModel, Profiles | None] | None = None
+        self._next: Served | None = None
 
     # -- models and partitions -------------------------------------------------------------------------------------
 
-    def use(self, model: ServedModel) -> None:
-        """Serve this version from the next batch on; calling it again with the same one costs nothing.
+    def use(self, model: ServedModel, profiles: Profiles | None = None) -> None:
+        """Serve this version from the next batch on; calling it again with the same costs nothing.
 
+        Profiles that were learnt with another model are left aside.
         Raises ModelError for other channels than those in use: records already decoded would not fit.
         """
+        if self._asked is not None and self._asked[0] is model and self._asked[1] is profiles:
+            return
+        asked = Served(model, profiles)
         if self._serving is None:
-            self._serving = self._start(model)
-        elif model.channels != self._serving.model.channels:
-            given, served = ", ".join(model.channels), ", ".join(self._serving.model.channels)
+            self._serving = self._start(asked)
+        elif model.channels != self._serving.served.model.channels:
+            given, served = ", ".join(model.channels), ", ".join(self._serving.served.model.channels)
             raise ModelError(
                 f"model {model.identity.name}/{model.identity.version} is for the channels {given}, but this pipeline "
                 f"serves {served}: give a model for other channels a pipeline name of its own"
             )
-        self._next_model = model
+        self._asked = (model, profiles)
+        self._next = asked
 
     def assign(self, committed: Mapping[Partition, Position | None]) -> dict[Partition, int]:
         """Take these partitions over; where to start reading, for those that must rebuild state first."""
@@ -139,7 +152,7 @@ class Pipeline:
         serving = self._ready()
         owed = self._change_model(serving)
         if owed is not None:
-            return self._work(serving.model, None, owed)
+            return self._work(serving, None, owed)
         part = self._next_part(now_s, device_idle)
         ready, chunk = [], None
         if part is not None:
@@ -148,7 +161,7 @@ class Pipeline:
             ready += [complete, serving.memory.sweep(self._partitions)]
         ready.append(serving.memory.flush(serving.memory.idle(now_s, self._settings.batch.idle_flush_s)))
         windows = joined(ready)
-        return self._work(serving.model, chunk, windows) if chunk is not None or len(windows) else None
+        return self._work(serving, chunk, windows) if chunk is not None or len(windows) else None
 
     # -- records out -----------------------------------------------------------------------------------------------
 
@@ -169,7 +182,8 @@ class Pipeline:
         if work.chunk is not None:
             serving.outbox.add(work.chunk)
         if inference is not None and answers:
-            serving.outbox.answer(work.tokens, inference, work.model, failed or {}, serving.memory.capacity)
+            said = work.served.restored(inference, work.profile)
+            serving.outbox.answer(work.tokens, said, (work.served, work.profile), failed or {}, serving.memory.capacity)
         outputs, reached = serving.outbox.leave({number: p.tally for number, p in self._partitions.items()})
         for number, there in reached.items():
             self._partitions[number].answered = there.offset
@@ -233,15 +247,16 @@ class Pipeline:
 
     # -- within ----------------------------------------------------------------------------------------------------
 
-    def _start(self, model: ServedModel) -> _Serving:
-        settings = self._settings
+    def _start(self, served: Served) -> _Serving:
+        settings, model = self._settings, served.model
         refuse_equal = settings.decode.duplicate_timestamp == "dead_letter"
         rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
         emission = Emission(settings.topics, model.channels, self._software)
         close_after = settings.decide.close_after
-        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), close_after)
-        memory = Memory(model, rules, close_after)
-        return _Serving(model, Decoder(model.channels, settings.decode), memory, outbox)
+        value_limits = ValueLimits(settings.decide.limits, model.channels)
+        outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), value_limits, close_after)
+        memory = Memory(served, rules, close_after)
+        return _Serving(served, Decoder(model.channels, settings.decode), memory, outbox)
 
     def _ready(self) -> _Serving:
         if self._serving is None:
@@ -249,15 +264,15 @@ class Pipeline:
         return self._serving
 
     def _change_model(self, serving: _Serving) -> Ready | None:
-        """Put the next model into use; before another look-ahead, what the old one still owes must be answered."""
-        model = self._next_model
-        if model is None or model is serving.model:
+        """Put what was asked for into use; before another look-ahead, what the old one still owes must be answered."""
+        served = self._next
+        if served is None or served is serving.served:
             return None
         pending = serving.memory.pending()
-        if model.lookahead != serving.model.lookahead and len(pending):
+        if served.model.lookahead != serving.served.model.lookahead and len(pending):
             return serving.memory.flush(pending)
-        serving.memory.adapt(model)
-        serving.model = model
+        serving.memory.adapt(served)
+        serving.served = served
         return None
 
     def _decode(self, batch: Closed) -> _Decoded:
@@ -269,11 +284,13 @@ class Pipeline:
         batch = self._batcher.close(now_s, device_idle)
         return self._decode(batch) if batch is not None else None
 
-    def _work(self, model: ServedModel, chunk: Chunk | None, ready: Ready) -> Work:
+    def _work(self, serving: _Serving, chunk: Chunk | None, ready: Ready) -> Work:
+        profile = serving.memory.profiles(ready.slots)
+        windows = serving.served.to_model(ready.windows, profile)
         oldest_ms = -1
         if chunk is not None and chunk.waiting.any():
             oldest_ms = int(chunk.records.timestamp_ms[chunk.waiting].min())
-        work = Work(model, ready.windows, oldest_ms, ready.tokens, chunk)
+        work = Work(serving.served, windows, oldest_ms, ready.tokens, profile, chunk)
         self._in_flight.append(work)
         return work
 

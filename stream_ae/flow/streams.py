@@ -64,6 +64,10 @@ class StreamTable:
         """Every slot that holds a stream of these partitions."""
         return np.flatnonzero(np.isin(self.partition, list(partitions)))
 
+    def names(self, slots: Int64) -> list[str]:
+        """The streams that these slots hold."""
+        return [self._name[slot] for slot in slots.tolist()]
+
     def release(self, slots: Int64) -> None:
         """Forget these streams."""
         for slot, number in zip(slots.tolist(), self.partition[slots].tolist(), strict=True):

@@ -35,10 +35,12 @@ class Ready:
     """B samples whose windows are complete.
 
     tokens:  (B,) what the caller named each sample by when it pushed it.
+    slots:   (B,) of each sample's stream.
     windows: (B, C, T) oldest sample first; the caller owns it.
     """
 
     tokens: Int64
+    slots: Int64
     windows: Float32
 
     def __len__(self) -> int:
@@ -85,7 +87,7 @@ class Windows:
     def flush(self, slots: Int64) -> Ready:
         """Answer what is pending in these slots with what there is: the newest sample stands for the missing ones."""
         if len(slots) == 0:
-            return Ready(slots, np.empty((0, self._channels, self.window), np.float32))
+            return Ready(slots, slots, np.empty((0, self._channels, self.window), np.float32))
         return self._joined([self._flushed(slots)])
 
     def forget(self, slots: Int64) -> None:
@@ -105,10 +107,10 @@ class Windows:
         other._pending = self._pending
         return other
 
-    def _pushed(self, slots: Int64, fresh: Bool, values: Float32, tokens: Int64) -> tuple[Int64, Float32]:
+    def _pushed(self, slots: Int64, fresh: Bool, values: Float32, tokens: Int64) -> tuple[Int64, Int64, Float32]:
         T, C = self.window, self._channels
         if len(slots) == 0:
-            return tokens, np.empty((0, T * C), np.float32)
+            return tokens, slots, np.empty((0, T * C), np.float32)
         groups = grouped(slots)
         new = np.flatnonzero(fresh)
         if len(new):
@@ -123,9 +125,9 @@ class Windows:
         rows[place] = values
         self._values[groups.slot] = blocks[history + groups.count]
         if not self.lookahead:
-            return tokens, blocks[place - (T - 1)]
+            return tokens, slots, blocks[place - (T - 1)]
         ready, of = self._ripe(groups, tokens)
-        return of, blocks[place[ready] - (T - 1)]
+        return of, slots[ready], blocks[place[ready] - (T - 1)]
 
     def _ripe(self, groups: Groups, tokens: Int64) -> tuple[Int64, Int64]:
         """Which of the pushed samples complete a window (push order), and the token of the sample each completes."""
@@ -145,7 +147,7 @@ class Windows:
         ready = np.flatnonzero(complete)
         return ready, row[place[ready] - d]
 
-    def _flushed(self, slots: Int64) -> tuple[Int64, Float32]:
+    def _flushed(self, slots: Int64) -> tuple[Int64, Int64, Float32]:
         T, C, d = self.window, self._channels, self.lookahead
         slots = slots[self._pending[slots] > 0]
         pending = self._pending[slots].astype(np.int64)
@@ -156,14 +158,15 @@ class Windows:
         age = np.repeat(np.cumsum(pending), pending) - np.arange(len(stream)) - 1
         self._pending[slots] = 0
         tokens = self._tokens[slots][stream, d - 1 - age]
-        return tokens, _blocks(rows, T)[stream * (T + d) + d - age]
+        return tokens, slots[stream], _blocks(rows, T)[stream * (T + d) + d - age]
 
-    def _joined(self, parts: list[tuple[Int64, Float32]]) -> Ready:
-        tokens, windows = parts[0]
+    def _joined(self, parts: list[tuple[Int64, Int64, Float32]]) -> Ready:
+        tokens, slots, windows = parts[0]
         if len(parts) > 1:
             tokens = np.concatenate([part[0] for part in parts])
-            windows = np.concatenate([part[1] for part in parts])
-        return Ready(tokens, windows.reshape(-1, self.window, self._channels).transpose(0, 2, 1))
+            slots = np.concatenate([part[1] for part in parts])
+            windows = np.concatenate([part[2] for part in parts])
+        return Ready(tokens, slots, windows.reshape(-1, self.window, self._channels).transpose(0, 2, 1))
 
 
 def _blocks(rows: Float32, window: int) -> Float32:

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from stream_ae.errors import ModelError
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Raised when a folder written by this code can no longer be read by the code before it; older ones are read too."""
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -41,6 +41,42 @@ class ConvConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 ArchitectureConfig = DenseConfig | ConvConfig
 
 
+class UNetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A U-Net along time, see `models.unet`: `widths` of the levels, the first at full rate, `strides` between them."""
+
+    channels: Count
+    window: Count
+    widths: Widths
+    strides: Annotated[tuple[Annotated[int, Meta(ge=2, le=16)], ...], Meta(max_length=15)]
+    kernel: Annotated[int, Meta(ge=1, le=63)] = 5
+
+
+CleanedBy = Literal["identity", "autoencoder", "unet"]
+
+
+class ChannelChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who cleans a channel, and why.
+
+    by:       identity leaves observed values alone.
+    fill:     whose estimate stands in for a missing value.
+    reason:   a sentence for people.
+    figures:  what was measured, by name, see `training.choose`.
+    """
+
+    by: CleanedBy
+    fill: Literal["autoencoder", "unet"]
+    reason: str
+    figures: dict[str, float]
+
+
+class DenoiserConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who cleans what; `blind`: the U-Net learnt without clean data and is never shown the value that it estimates."""
+
+    choices: tuple[ChannelChoice, ...]
+    unet: UNetConfig | None = None
+    blind: bool = False
+
+
 class TailConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One calibrated scale, see `models.calibration.TailScale`."""
 
@@ -48,6 +84,14 @@ class TailConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     levels: list[float]
     shape: float
     sigma: float
+
+
+class LinearConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The linear view; its tensors lie beside the weights."""
+
+    span: Count
+    components: Count
+    tail: TailConfig
 
 
 class ScoringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,12 +103,13 @@ class ScoringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     smoothed: TailConfig
     fused: TailConfig
     threshold: float
+    linear: LinearConfig | None = None
 
 
 class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `config.json`."""
 
-    schema: Literal[1, 2] = SCHEMA
+    schema: Literal[1, 2, 3] = SCHEMA
     architecture: ArchitectureConfig
     channels: tuple[str, ...]
     units: tuple[str, ...]
@@ -72,6 +117,7 @@ class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lookahead: Annotated[int, Meta(ge=0)]
     recentre: float
     scoring: ScoringConfig
+    denoiser: DenoiserConfig | None = None
     lineage: dict[str, str]
     weights_sha256: str
 
@@ -102,13 +148,37 @@ def _check(config: VersionConfig, where: str) -> None:
         f"window {config.window}, but the network has {architecture.window}": architecture.window != config.window,
         f"lookahead {config.lookahead} does not fit window {config.window}": config.lookahead >= config.window,
         "an even kernel: only odd ones keep the window's length": _kernel(architecture) % 2 == 0,
+        "a U-Net that does not fit: its channels, window, levels or an even kernel": not _unet_fits(config),
+        "choices of the denoiser that do not fit the channels or its networks": not _choices_fit(config),
         "two channels of one name": len(set(config.channels)) != count,
         f"span {config.scoring.span} exceeds the window": config.scoring.span > config.window - config.lookahead,
+        "the linear view's span exceeds the window": _linear_span(config) > config.window - config.lookahead,
     }
     found = [problem for problem, there in problems.items() if there]
     if found:
         raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")
 
 
+def _linear_span(config: VersionConfig) -> int:
+    return config.scoring.linear.span if config.scoring.linear is not None else 0
+
+
 def _kernel(architecture: ArchitectureConfig) -> int:
     return architecture.kernel if isinstance(architecture, ConvConfig) else 1
+
+
+def _unet_fits(config: VersionConfig) -> bool:
+    unet = config.denoiser.unet if config.denoiser is not None else None
+    if unet is None:
+        return True
+    sizes = (unet.channels, unet.window, len(unet.widths), unet.kernel % 2)
+    return sizes == (len(config.channels), config.window, len(unet.strides) + 1, 1)
+
+
+def _choices_fit(config: VersionConfig) -> bool:
+    """A choice for each channel, and none of a U-Net that is not there."""
+    if config.denoiser is None:
+        return True
+    choices = config.denoiser.choices
+    there = config.denoiser.unet is not None or all("unet" not in (choice.by, choice.fill) for choice in choices)
+    return len(choices) == len(config.channels) and there

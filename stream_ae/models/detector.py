@@ -1,6 +1,6 @@
 """One trained model: windows in, denoised samples, scores and explanations out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch import Tensor
 from stream_ae.errors import ModelError
 from stream_ae.models.autoencoder import Autoencoder
 from stream_ae.models.blocks import finite
-from stream_ae.models.config import ArchitectureConfig
+from stream_ae.models.config import ArchitectureConfig, ChannelChoice
+from stream_ae.models.denoiser import Denoiser
 from stream_ae.models.normaliser import Normalised, Normaliser
 from stream_ae.models.scoring import Scoring, Views, tempered
 from stream_ae.records import Float32, Inference, ModelIdentity
@@ -46,8 +47,9 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """Network, normaliser, score and threshold: all that a version is. Satisfies `flow.model.ServedModel`.
+    """Network, normaliser, score, threshold, denoiser: all that a version is. Satisfies `flow.model.ServedModel`.
 
+    Without a denoiser the autoencoder cleans every channel, as in versions of before there was a choice.
     Safe to use from several threads at once: nothing in it changes.
     """
 
@@ -56,6 +58,7 @@ class Detector:
     scoring: Scoring
     lineage: Mapping[str, str] = field(default_factory=dict)
     identity: ModelIdentity = UNREGISTERED
+    denoiser: Denoiser | None = None
     gives_codes: bool = False
 
     @property
@@ -80,6 +83,15 @@ class Detector:
         return self.scoring.threshold
 
     @property
+    def _target(self) -> int:
+        return self.window - 1 - self.lookahead
+
+    @property
+    def choices(self) -> tuple[ChannelChoice, ...]:
+        """Who cleans each channel, and why; empty in versions of before there was a choice."""
+        return self.denoiser.choices if self.denoiser is not None else ()
+
+    @property
     def code_size(self) -> int:
         """Columns of what `encode` gives: the latent code and one base per channel."""
         return self.network.config.latent + len(self.channels)
@@ -92,19 +104,43 @@ class Detector:
         """The same model; `infer` gives the codes that it went through as well, if they are wanted."""
         return replace(self, gives_codes=wanted)
 
+    def beside(self, denoiser: Denoiser) -> "Detector":
+        """The same model with this denoiser, on the same device; shares all tensors."""
+        return replace(self, denoiser=denoiser)
+
+    def choosing(self, choices: Sequence[ChannelChoice]) -> "Detector":
+        """The same model, cleaning its channels so; shares all tensors. `training.choose` makes choices."""
+        denoiser = self.denoiser or Denoiser.of(choices, device=self.network.device)
+        return replace(self, denoiser=denoiser.choosing(choices))
+
     def to(self, device: str | torch.device) -> "Detector":
         """The model on `device`. The network's weights move, so do not use the old one any longer."""
         where = torch.device(device)
-        return replace(self, network=self.network.to(where), scoring=self.scoring.to(where))
+        denoiser = self.denoiser.to(where) if self.denoiser is not None else None
+        return replace(self, network=self.network.to(where), scoring=self.scoring.to(where), denoiser=denoiser)
 
     def infer(self, windows: Float32) -> Inference:
         """Answer windows (B, C, T), see `ServedModel.infer`. Fastest if they lie in memory as (B, T, C)."""
         with torch.inference_mode():
-            x_hat, views, broken, code = self._reconstruct(self.tensor(windows))
+            x = self.tensor(windows)
+            expected, views, broken, code = self._reconstruct(x)
+            x_hat = self._cleaned(x, expected)
         score, share = self.scoring.score(views)
         if broken is not None:
             score[broken], share[broken] = np.inf, 1.0 / len(self.channels)
-        return Inference(x_hat, score, np.power(10.0, -score), share, code)
+        return Inference(x_hat, score, np.power(10.0, -score), share, code=code, expected=expected)
+
+    def estimates(self, windows: Float32) -> tuple[Float32, Float32]:
+        """What the autoencoder and the U-Net (without one: the same again) put for the targets of windows (B, C, T):
+        (B, C) each, whatever was chosen, in the input's units; for `training.choose`."""
+        with torch.inference_mode():
+            x = self.tensor(windows)
+            autoencoder = self._reconstruct(x)[0]
+            side = self.denoiser.network if self.denoiser is not None else None
+            if side is None:
+                return autoencoder, autoencoder
+            unet: Float32 = side.estimate(x, self.network.normaliser, self._target).cpu().numpy()
+        return autoencoder, np.where(np.isfinite(unet), unet, autoencoder)
 
     def views(self, windows: Float32) -> Views:
         """The raw scores before calibration, for `training.calibrate`."""
@@ -166,7 +202,7 @@ class Detector:
     def _reconstruct(
         self, windows: Tensor
     ) -> tuple[Float32, Views, np.ndarray[tuple[int], np.dtype[np.bool_]] | None, Float32 | None]:
-        """x_hat (B, C), the error's views, which windows the network could not answer (None: it answered all), and the
+        """What the autoencoder expects (B, C), the error's views, which windows it failed on (None: on none), and the
         codes if they are wanted."""
         end = self.window - self.lookahead
         first = end - self.scoring.levels.span
@@ -179,9 +215,24 @@ class Detector:
             recent, broken = _mended(recent, seen.x[..., first:end])
         error, observed = self._error(windows[..., first:end], recent, seen, slice(first, end))
         views = self.scoring.levels.views(error, observed)
+        if self.scoring.linear is not None:
+            past = seen.observed[..., :end] if seen.observed is not None else None
+            views = replace(views, linear=self.scoring.linear.seen(windows[..., :end], past))
         target = recent[..., -1:]
         x_hat: Float32 = normaliser.restore(target, seen.base)[..., 0].cpu().numpy()
         return x_hat, views, broken, self._code(z, seen) if self.gives_codes else None
+
+    def _cleaned(self, windows: Tensor, expected: Float32) -> Float32:
+        """(B, C) the targets as the denoiser chose to clean them."""
+        if self.denoiser is None:
+            return expected
+        x = windows[..., self._target]
+        observed = ~torch.isnan(x)
+        side = self.denoiser.asked(observed)
+        unet = side.estimate(windows, self.network.normaliser, self._target) if side is not None else None
+        by_autoencoder = torch.from_numpy(expected).to(x.device)
+        x_hat: Float32 = self.denoiser.cleaned(x, observed, by_autoencoder, unet).cpu().numpy()
+        return x_hat
 
     def _error(self, x: Tensor, x_hat: Tensor, seen: Normalised, part: slice) -> tuple[Tensor, Tensor | None]:
         error = tempered((x - seen.base).div_(self.network.normaliser.scale).sub_(x_hat).abs_())

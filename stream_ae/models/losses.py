@@ -4,11 +4,18 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def squared_error(x_hat: Tensor, x: Tensor, observed: Tensor | None = None) -> Tensor:
     """Mean squared error of each window (B, C, T) over what was observed in it; 0 where nothing was."""
     return _mean((x_hat - x).square(), observed)
+
+
+def huber(x_hat: Tensor, x: Tensor, observed: Tensor | None = None, knee: float = 1.0) -> Tensor:
+    """Mean Huber loss of each window (B, C, T) over what was observed: squares up to an error of `knee`, which join
+    smoothly to lines beyond it, so that a few wild values do not decide (Huber 1964)."""
+    return _mean(functional.huber_loss(x_hat, x, reduction="none", delta=knee), observed)
 
 
 def gaussian_nll(x_hat: Tensor, logvar: Tensor, x: Tensor, observed: Tensor | None = None) -> Tensor:

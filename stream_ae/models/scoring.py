@@ -1,8 +1,11 @@
 """Reconstruction errors to a calibrated score, with each channel's share of it.
 
-Two views of the errors of one window, both divided by the channel's normal level: the target sample alone, and a causal
-weighted mean over the `span` samples up to it. They see different faults, so each is put on a tail-probability scale,
-the stronger one counts, and the result is calibrated once more.
+Three views of one window, each divided by what is normal for the channel: the network's error at the target sample
+alone, a causal weighted mean of it over the `span` samples up to there, and what linear components of recent samples
+leave (`models.linear`). They see different faults, so each is put on a tail-probability scale. Of the network's two
+the stronger one counts; its level and the linear one are joined by the root of their squares, and the result is
+calibrated once more. VUS-PR on ASD / SMD / SKAB of the network alone .53/.65/.75, the linear view alone .44/.61/.89,
+the larger of both .52/.68/.88, the root of their squares .54/.69/.88.
 """
 
 from dataclasses import dataclass, replace
@@ -12,9 +15,11 @@ import torch
 from torch import Tensor
 
 from stream_ae.models.calibration import TailScale
+from stream_ae.models.linear import LinearView
 from stream_ae.models.normaliser import CLIP
 from stream_ae.records import Float32, Float64
 
+TINY = 1e-30
 ABSURD, LARGEST = 1e3, 1e30
 """Scales beyond which an error counts by its logarithm, and the most that it counts as."""
 
@@ -32,13 +37,27 @@ def tempered(error: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
-    """Both views' contributions (B, C) (0 where a channel was not observed) and their means over channels (B,)."""
+class View:
+    """Contributions (B, C), 0 where a channel was not observed, and their means over the observed channels (B,)."""
 
-    newest: Float32
-    smoothed: Float32
-    newest_raw: Float64
-    smoothed_raw: Float64
+    contributions: Float32
+    raw: Float64
+
+    @classmethod
+    def of(cls, contributions: Tensor, observed: Tensor | None) -> "View":
+        """observed: (B, C) where None stands for everywhere."""
+        counts = contributions.shape[1] if observed is None else observed.sum(1).clamp(min=1)
+        mean = contributions.sum(1) / counts
+        return cls(contributions.cpu().numpy(), mean.cpu().numpy().astype(np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What is seen of B windows; `linear` is None for versions without components."""
+
+    newest: View
+    smoothed: View
+    linear: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,51 +80,83 @@ class ErrorLevels:
         weights = self.weights(error.device)
         newest = error[..., -1] / self.newest
         if observed is None:
-            smoothed = (error @ weights) / self.smoothed
-            return Views(*_numpy(newest, smoothed), *_means(newest, smoothed, None, None))
+            return Views(View.of(newest, None), View.of((error @ weights) / self.smoothed, None))
         seen = observed.to(error.dtype) @ weights
         smoothed = (error @ weights) / seen.clamp(min=1e-6) / self.smoothed
-        means = _means(newest, smoothed, observed[..., -1], observed.any(-1))
-        return Views(*_numpy(newest, smoothed), *means)
+        return Views(View.of(newest, observed[..., -1]), View.of(smoothed, observed.any(-1)))
 
     def to(self, device: torch.device) -> "ErrorLevels":
         return replace(self, newest=self.newest.to(device), smoothed=self.smoothed.to(device))
 
 
 @dataclass(frozen=True, slots=True)
+class LinearScore:
+    """The linear view and its tail scale."""
+
+    view: LinearView
+    scale: TailScale
+
+    def seen(self, windows: Tensor, observed: Tensor | None) -> View:
+        """Of windows (B, C, T) in the input's units, the target sample last."""
+        there = observed[..., -self.view.span :].any(-1) if observed is not None else None
+        return View.of(self.view.contributions(windows, observed), there)
+
+    def to(self, device: torch.device) -> "LinearScore":
+        return replace(self, view=self.view.to(device))
+
+
+@dataclass(frozen=True, slots=True)
 class Scoring:
-    """Everything between an error and a decision; saved with the weights."""
+    """Everything between an error and a decision; saved with the weights. `linear`: None in versions of schema 1, 2."""
 
     levels: ErrorLevels
     newest: TailScale
     smoothed: TailScale
     fused: TailScale
     threshold: float
+    linear: LinearScore | None = None
 
     def score(self, views: Views) -> tuple[Float64, Float32]:
-        """(B,) scores = -log10 of the tail probability, and (B, C) shares of the view that decided, rows sum to 1."""
-        newest, smoothed = self.newest.level(views.newest_raw), self.smoothed.level(views.smoothed_raw)
-        score = self.fused.level(np.maximum(newest, smoothed))
-        share = np.where((newest >= smoothed)[:, None], views.newest, views.smoothed)
-        total = share.sum(1, keepdims=True)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share /= total
-        nothing = ~(total[:, 0] > 0)
-        if nothing.any():
-            share[nothing] = 1.0 / share.shape[1]
-        return score, share
+        """(B,) scores = -log10 of the tail probability, and (B, C) each channel's share of what decided; rows sum to 1.
+
+        A view counts in the shares as much as in the score: with the square of its level.
+        """
+        newest, smoothed, linear = self._on_scales(views)
+        stronger = (newest >= smoothed)[:, None]
+        share = _shares(np.where(stronger, views.newest.contributions, views.smoothed.contributions))
+        if views.linear is not None:
+            squares = np.square(np.maximum(newest, smoothed)), np.square(linear)
+            weight = (squares[1] / np.maximum(squares[0] + squares[1], TINY))[:, None].astype(np.float32)
+            share = (1.0 - weight) * share + weight * _shares(views.linear.contributions)
+        return self.fused.level(_joined(newest, smoothed, linear)), share
+
+    def fuse(self, views: Views) -> Float64:
+        """(B,) what the last calibration is of."""
+        return _joined(*self._on_scales(views))
+
+    def _on_scales(self, views: Views) -> tuple[Float64, Float64, Float64]:
+        """(B,) level of each view, finite; 0 for one that there is not."""
+        newest, smoothed = self.newest.level(views.newest.raw), self.smoothed.level(views.smoothed.raw)
+        if self.linear is None or views.linear is None:
+            return newest, smoothed, np.zeros_like(newest)
+        return newest, smoothed, self.linear.scale.level(views.linear.raw)
 
     def to(self, device: torch.device) -> "Scoring":
-        return replace(self, levels=self.levels.to(device))
+        linear = self.linear.to(device) if self.linear is not None else None
+        return replace(self, levels=self.levels.to(device), linear=linear)
 
 
-def _numpy(newest: Tensor, smoothed: Tensor) -> tuple[Float32, Float32]:
-    return newest.cpu().numpy(), smoothed.cpu().numpy()
+def _joined(newest: Float64, smoothed: Float64, linear: Float64) -> Float64:
+    joined: Float64 = np.hypot(np.maximum(newest, smoothed), linear)
+    return joined
 
 
-def _means(newest: Tensor, smoothed: Tensor, at: Tensor | None, any_of: Tensor | None) -> tuple[Float64, Float64]:
-    means = []
-    for view, seen in ((newest, at), (smoothed, any_of)):
-        mean = view.mean(1) if seen is None else view.sum(1) / seen.sum(1).clamp(min=1)
-        means.append(mean.cpu().numpy().astype(np.float64))
-    return means[0], means[1]
+def _shares(contributions: Float32) -> Float32:
+    """Rows that sum to 1; all the same where nothing contributes."""
+    total = contributions.sum(1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share: Float32 = contributions / total
+    nothing = ~(total[:, 0] > 0)
+    if nothing.any():
+        share[nothing] = 1.0 / share.shape[1]
+    return share

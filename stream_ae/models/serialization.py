@@ -7,26 +7,30 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from stream_ae.digest import folder_digest
 from stream_ae.errors import DigestError, ModelError
-from stream_ae.models.autoencoder import Autoencoder, build
+from stream_ae.models.autoencoder import build
 from stream_ae.models.blocks import finite
 from stream_ae.models.calibration import TailScale
-from stream_ae.models.config import ScoringConfig, VersionConfig, decoded, encoded
+from stream_ae.models.config import DenoiserConfig, LinearConfig, ScoringConfig, VersionConfig, decoded, encoded
+from stream_ae.models.denoiser import Denoiser, SideNetwork
 from stream_ae.models.detector import Detector, Network, Signature
+from stream_ae.models.linear import LinearView
 from stream_ae.models.normaliser import Normaliser
-from stream_ae.models.scoring import ErrorLevels, Scoring
+from stream_ae.models.scoring import ErrorLevels, LinearScore, Scoring
+from stream_ae.models.unet import UNet
 from stream_ae.records import ModelIdentity
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
-NETWORK = "network."
+NETWORK, UNET = "network.", "unet."
 # Tensors that are not the network's: (C, 1) of the normaliser, (C,) of the error levels; the latter divide.
 NORMALISER = ("normaliser.centre", "normaliser.scale", "normaliser.low", "normaliser.high")
 LEVELS = ("levels.newest", "levels.smoothed")
-POSITIVE = ("normaliser.scale", *LEVELS)
+LINEAR = ("linear.centre", "linear.scale", "linear.mean", "linear.components", "linear.level")
+POSITIVE = ("normaliser.scale", *LEVELS, "linear.scale", "linear.level")
 
 
 def save(detector: Detector, folder: Path) -> None:
@@ -52,6 +56,7 @@ def load(folder: Path, device: str = "cpu") -> Detector:
         signature=Signature(config.channels, config.units, config.window, config.lookahead),
         network=_network(config, tensors, folder / WEIGHTS),
         scoring=_scoring(config.scoring, tensors, str(folder / CONFIG)),
+        denoiser=_denoiser(config.denoiser, tensors),
         lineage=config.lineage,
         identity=ModelIdentity(folder.resolve().name, "0", folder_digest(folder)),
     )
@@ -62,7 +67,14 @@ def _tensors(detector: Detector) -> dict[str, Tensor]:
     normaliser, levels = detector.network.normaliser, detector.scoring.levels
     own = (normaliser.centre, normaliser.scale, normaliser.low, normaliser.high, levels.newest, levels.smoothed)
     tensors = {NETWORK + name: tensor for name, tensor in detector.network.autoencoder.state_dict().items()}
+    if detector.denoiser is not None and detector.denoiser.network is not None:
+        weights = detector.denoiser.network.unet.state_dict()
+        tensors |= {UNET + name: tensor for name, tensor in weights.items()}
     tensors |= dict(zip((*NORMALISER, *LEVELS), own, strict=True))
+    if detector.scoring.linear is not None:
+        view = detector.scoring.linear.view
+        parts = (view.centre, view.scale, view.mean, view.components, view.level)
+        tensors |= dict(zip(LINEAR, parts, strict=True))
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -82,10 +94,27 @@ def _config(detector: Detector, weights_sha256: str) -> VersionConfig:
             smoothed=scoring.smoothed.config(),
             fused=scoring.fused.config(),
             threshold=scoring.threshold,
+            linear=_linear_config(scoring.linear),
         ),
+        denoiser=_denoiser_config(detector.denoiser),
         lineage=dict(detector.lineage),
         weights_sha256=weights_sha256,
     )
+
+
+def _linear_config(linear: LinearScore | None) -> LinearConfig | None:
+    if linear is None:
+        return None
+    components = linear.view.components.shape[1]
+    return LinearConfig(span=linear.view.span, components=components, tail=linear.scale.config())
+
+
+def _denoiser_config(denoiser: Denoiser | None) -> DenoiserConfig | None:
+    if denoiser is None:
+        return None
+    if denoiser.network is None:
+        return DenoiserConfig(choices=denoiser.choices)
+    return DenoiserConfig(choices=denoiser.choices, unet=denoiser.network.config, blind=denoiser.network.blind)
 
 
 def _bytes(path: Path) -> bytes:
@@ -109,21 +138,44 @@ def _network(config: VersionConfig, tensors: dict[str, Tensor], path: Path) -> N
     # Built without memory first: a configuration that asks for a giant network is refused before it is given room.
     with torch.device("meta"):
         autoencoder = build(config.architecture)
+        unet = UNet(config.denoiser.unet) if config.denoiser is not None and config.denoiser.unet is not None else None
     count = len(config.channels)
     expected = {NETWORK + name: tuple(tensor.shape) for name, tensor in autoencoder.state_dict().items()}
+    if unet is not None:
+        expected |= {UNET + name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
     expected |= dict.fromkeys(NORMALISER, (count, 1))
-    expected |= dict.fromkeys(LEVELS, (count,))
+    expected |= dict.fromkeys(LEVELS, (count,)) | _linear_shapes(config)
     _check(tensors, expected, path)
-    _put(autoencoder, tensors)
+    _put(autoencoder, NETWORK, tensors)
     centre, scale, low, high = (tensors[name] for name in NORMALISER)
     normaliser = Normaliser(centre, scale, low, high, config.recentre)
     return Network(config.architecture, autoencoder, normaliser)
 
 
-def _put(autoencoder: Autoencoder, tensors: dict[str, Tensor]) -> None:
-    own = {name.removeprefix(NETWORK): tensor for name, tensor in tensors.items() if name.startswith(NETWORK)}
-    autoencoder.load_state_dict(own, strict=True, assign=True)
-    autoencoder.requires_grad_(False).eval()
+def _linear_shapes(config: VersionConfig) -> dict[str, tuple[int, ...]]:
+    linear, count = config.scoring.linear, len(config.channels)
+    if linear is None:
+        return {}
+    width = linear.span * count
+    return dict(zip(LINEAR, ((count, 1), (count, 1), (width,), (width, linear.components), (count,)), strict=True))
+
+
+def _denoiser(config: DenoiserConfig | None, tensors: dict[str, Tensor]) -> Denoiser | None:
+    """Of tensors that were checked with the network's."""
+    if config is None:
+        return None
+    if config.unet is None:
+        return Denoiser.of(config.choices)
+    with torch.device("meta"):
+        unet = UNet(config.unet)
+    _put(unet, UNET, tensors)
+    return Denoiser.of(config.choices, SideNetwork(config.unet, unet, config.blind))
+
+
+def _put(network: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    network.load_state_dict(own, strict=True, assign=True)
+    network.requires_grad_(False).eval()
 
 
 def _check(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], path: Path) -> None:
@@ -138,17 +190,22 @@ def _check(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], pat
             )
         if not finite(tensor):
             raise ModelError(f"{path}: tensor {name} holds NaN or infinite values: {again}")
-    for name in POSITIVE:
+    for name in tensors.keys() & set(POSITIVE):
         if not bool((tensors[name] > 0).all()):
             raise ModelError(f"{path}: tensor {name} must be above 0 everywhere: {again}")
 
 
 def _scoring(config: ScoringConfig, tensors: dict[str, Tensor], where: str) -> Scoring:
     levels = ErrorLevels(tensors[LEVELS[0]], tensors[LEVELS[1]], config.span, config.decay)
+    linear = None
+    if config.linear is not None:
+        view = LinearView(*(tensors[name] for name in LINEAR))
+        linear = LinearScore(view, TailScale.of(config.linear.tail, f"{where}: scoring.linear.tail"))
     return Scoring(
         levels=levels,
         newest=TailScale.of(config.newest, f"{where}: scoring.newest"),
         smoothed=TailScale.of(config.smoothed, f"{where}: scoring.smoothed"),
         fused=TailScale.of(config.fused, f"{where}: scoring.fused"),
         threshold=config.threshold,
+        linear=linear,
     )

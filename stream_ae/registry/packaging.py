@@ -20,6 +20,8 @@ LOADER_MODULE = "stream_ae.pyfunc"
 VERSION_FOLDER = "version"
 # Where pyfunc puts what it is given as data.
 DATA_PATH = f"data/{VERSION_FOLDER}"
+# What the configuration of stream profiles says of itself: nothing that MLflow could run on rows.
+PROFILES = "profiles"
 # Input examples are stored twice, as text: two rows say as much as two thousand.
 EXAMPLE_ROWS = 2
 # MLflow takes 6000 characters; nobody reads them.
@@ -36,8 +38,11 @@ class Place:
 
 
 def packaged(folder: Path, destination: Path, place: Place) -> None:
-    """Write `folder` as a pyfunc model to `destination`, which does not exist yet."""
+    """Write `folder` as a pyfunc model to `destination`, which does not exist yet; what is no model, as it is."""
     config = read_config(folder)
+    if config.get("holds") == PROFILES:
+        shutil.copytree(folder, destination / DATA_PATH)
+        return
     named = destination.parent / VERSION_FOLDER
     shutil.copytree(folder, named)
     channels = _channels(config, folder)

@@ -51,6 +51,12 @@ class WindowSet:
         return WindowSet(self.views, self.stream[chosen], self.row[chosen])
 
 
+def joined(sets: Sequence[WindowSet]) -> WindowSet:
+    """Windows of the same streams as one set."""
+    stream, row = np.concatenate([one.stream for one in sets]), np.concatenate([one.row for one in sets])
+    return WindowSet(sets[0].views, stream, row)
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """Rows from `begin` on in each stream: not fitted on, so that models can be compared on them."""

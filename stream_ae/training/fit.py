@@ -65,7 +65,7 @@ def fit(
     Raises ModelError when the loss is not finite: the values are beyond what float32 can be trained on.
     """
     deadline = _deadline(options, clock or SystemClock())
-    with _reproducible(options.seed, options.threads) as generator:
+    with reproducible(options.seed, options.threads) as generator:
         autoencoder = build(architecture)
         epochs, best_weights = [], copy.deepcopy(autoencoder.state_dict())
         best: Epoch | None = None
@@ -168,7 +168,7 @@ def _normalised(normaliser: Normaliser, windows: Float32) -> Normalised:
 
 
 @contextmanager
-def _reproducible(seed: int, threads: int) -> Iterator[torch.Generator]:
+def reproducible(seed: int, threads: int) -> Iterator[torch.Generator]:
     """A generator for everything random; torch's own state and number of threads are as before afterwards."""
     before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):

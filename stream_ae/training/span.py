@@ -50,8 +50,13 @@ class _Flagged(msgspec.Struct):
 
 def newest_span(reader: RecordReader, settings: Settings, now_ms: int) -> Span:
     """The newest `retrain.span_s` of the raw topic, as it is now."""
-    start_ms = now_ms - int(settings.retrain.span_s * 1000)
-    ranges = sorted(reader.ranges(settings.topics.raw, max(start_ms, 0)), key=lambda r: r.partition)
+    return span_of(reader, settings.topics.raw, settings.retrain.span_s, now_ms)
+
+
+def span_of(reader: RecordReader, topic: str, span_s: float, now_ms: int) -> Span:
+    """The newest `span_s` of a topic, as it is now."""
+    start_ms = now_ms - int(span_s * 1000)
+    ranges = sorted(reader.ranges(topic, max(start_ms, 0)), key=lambda r: r.partition)
     return Span(tuple(r for r in ranges if r.end > r.begin), start_ms, now_ms)
 
 

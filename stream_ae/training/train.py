@@ -7,15 +7,17 @@ import numpy as np
 
 from stream_ae.clock import Clock
 from stream_ae.errors import ConfigError
-from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConfig, DenseConfig
+from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ChannelChoice, ConvConfig, DenseConfig
 from stream_ae.models.detector import Detector, Signature
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.absurd import without_absurd
-from stream_ae.training.calibrate import calibrated
-from stream_ae.training.dataset import HeldOut, checked, split
+from stream_ae.training.calibrate import LinearViews, calibrated, uncalibrated
+from stream_ae.training.dataset import HeldOut, Split, WindowSet, checked, joined, split
+from stream_ae.training.denoise import with_denoiser
 from stream_ae.training.fit import Progress, fit
 from stream_ae.training.latent_map import compression
+from stream_ae.training.linear import fitted_linear
 from stream_ae.training.normalise import fitted_normaliser
 
 HOLDOUT_SHARE = 0.2
@@ -37,12 +39,15 @@ class TrainingReport:
     compression_ratio: float
     compression_error: float
     warnings: tuple[str, ...]
+    choices: tuple[ChannelChoice, ...] = ()
 
     def metrics(self) -> dict[str, float]:
         """The numbers by name."""
         names = ("streams", "rows", "windows", "held_out", "epochs", "best_epoch", "train_loss", "validation_loss")
         found = ("threshold", "compression_ratio", "compression_error")
-        return {name: float(getattr(self, name)) for name in (*names, *found)}
+        by = [choice.by for choice in self.choices]
+        cleaned = {f"channels_by_{who}": float(by.count(who)) for who in ("identity", "autoencoder", "unet")}
+        return {name: float(getattr(self, name)) for name in (*names, *found)} | cleaned
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,10 @@ def train(
     architecture = architecture_of(options, len(channels))
     fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress, clock)
     signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
-    result = calibrated(signature, fitted.network, held_out, options.false_alarm_rate, dict(lineage or {}))
+    template = uncalibrated(signature, fitted.network, dict(lineage or {}))
+    result = calibrated(template, _linear(parts, held_out, options), held_out, options.false_alarm_rate)
     compressed = compression(result.detector, held_out)
+    detector = with_denoiser(result.detector, parts, options)
     report = TrainingReport(
         streams=len(usable),
         rows=sum(len(x) for x in usable),
@@ -93,12 +100,13 @@ def train(
         best_epoch=fitted.best.number,
         train_loss=fitted.best.train_loss,
         validation_loss=fitted.best.validation_loss,
-        threshold=result.detector.threshold,
+        threshold=detector.threshold,
         compression_ratio=compressed.ratio,
         compression_error=compressed.error,
         warnings=(*absurd, *_silent(usable, channels), *result.warnings),
+        choices=detector.choices,
     )
-    return Trained(result.detector, report, parts.held_out)
+    return Trained(detector, report, parts.held_out)
 
 
 def architecture_of(options: TrainingSettings, channels: int) -> ArchitectureConfig:
@@ -107,6 +115,12 @@ def architecture_of(options: TrainingSettings, channels: int) -> ArchitectureCon
     if options.model.startswith("conv1d"):
         return ConvConfig(channels=channels, window=options.window, bottleneck=bottleneck)
     return DenseConfig(channels=channels, window=options.window, bottleneck=bottleneck)
+
+
+def _linear(parts: Split, held_out: WindowSet, options: TrainingSettings) -> LinearViews:
+    seen = joined([parts.fit, parts.validation])
+    calibration = fitted_linear(seen, options.lookahead, options.seed)
+    return LinearViews(calibration, fitted_linear(joined([seen, held_out]), options.lookahead, options.seed))
 
 
 def _check_parts(fit_windows: int, validation_windows: int, held_out_windows: int) -> None:

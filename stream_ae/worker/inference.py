@@ -195,7 +195,8 @@ class _Found:
     def nothing_yet(cls, windows: Float32) -> "_Found":
         count, channels = windows.shape[:2]
         share = np.full((count, channels), 1 / channels, np.float32)
-        return cls(Inference(np.zeros((count, channels), np.float32), np.zeros(count), np.ones(count), share))
+        x_hat, expected = np.zeros((count, channels), np.float32), np.zeros((count, channels), np.float32)
+        return cls(Inference(x_hat, np.zeros(count), np.ones(count), share, expected=expected))
 
     def fill(self, inference: Inference, first: int, count: int) -> None:
         rows = slice(first, first + count)
@@ -209,6 +210,7 @@ class _Found:
                 self.inference = replace(self.inference, code=np.full(shape, np.nan, np.float32))
             assert self.inference.code is not None
             self.inference.code[rows] = inference.code[:count]
+        self.inference.compared[rows] = inference.compared[:count]
 
 
 def _control(model: ServedModel) -> Float32:
@@ -224,6 +226,7 @@ def _joined(parts: list[Inference]) -> Inference:
         np.concatenate([part.p_value for part in parts]),
         np.concatenate([part.share for part in parts]),
         np.concatenate(codes) if codes else None,
+        np.concatenate([part.compared for part in parts]),
     )
 
 

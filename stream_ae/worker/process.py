@@ -5,15 +5,19 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.errors import ConfigError, TransientError
+from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Pipeline
 from stream_ae.kafka.admin import check_topics
 from stream_ae.kafka.driver import check_transactions, open_reader
 from stream_ae.models.serialization import load
+from stream_ae.records import ModelIdentity
 from stream_ae.registry.cache import VersionCache
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
@@ -22,7 +26,8 @@ from stream_ae.telemetry import Log, WorkerMetrics
 from stream_ae.worker.connection import connected
 from stream_ae.worker.device import chosen_device
 from stream_ae.worker.health import HealthServer
-from stream_ae.worker.reload import ModelWorld, Reloader
+from stream_ae.worker.reconcile import Reconciler, VersionWorld
+from stream_ae.worker.reload import ModelService, ProfileService
 from stream_ae.worker.second_look import SecondLook
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
@@ -39,6 +44,8 @@ SECOND_LOOKS_UNTIL_STALLED = 4
 GONE_AFTER_S = 1.0
 # One call to Redis or MLflow, which is tried twice, before the start: a wrong address is to be said within 10 s.
 START_TIMEOUT_S = 3.0
+# How long the first model waits for the first profiles, which servers that are away may keep from coming.
+PROFILES_FIRST_S = 10.0
 
 
 def run_worker(settings: Settings) -> int:
@@ -61,38 +68,52 @@ def serve(settings: Settings, name: str, clock: Clock, stop: threading.Event) ->
         check_transactions(settings.kafka)
     _check_topics(settings)
     _check_servers(settings, clock)
-    world = _model_world(settings, clock)
-    with closing(world.signal), connected(settings, world.signal, clock) as (source, delivery):
+    worlds = _Worlds(_world(settings, settings.pipeline, clock), _world(settings, settings.profiles, clock))
+    with (
+        closing(worlds.profiles.signal),
+        closing(worlds.models.signal),
+        connected(settings, worlds.models.signal, clock) as (source, delivery),
+    ):
         pipeline = Pipeline(settings, f"stream-ae/{version('stream-ae')}")
-        _serve(settings, name, clock, stop, world, Flow(source, pipeline, delivery))
+        _serve(settings, name, clock, stop, worlds, Flow(source, pipeline, delivery))
     log.info("worker stopped", worker=name)
     return 0
 
 
-def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, world: ModelWorld, flow: Flow) -> None:
+@dataclass(frozen=True, slots=True)
+class _Worlds:
+    """Where the pipeline's models live, and the profiles of its streams."""
+
+    models: VersionWorld
+    profiles: VersionWorld
+
+
+def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, worlds: _Worlds, flow: Flow) -> None:
     board = StatusBoard(name, clock)
     metrics = WorkerMetrics()
     slot = ModelSlot()
-    reloader = Reloader(world, slot, board, metrics, clock, settings.batch.max_records)
+    profiles = Reconciler(worlds.profiles, ProfileService(slot, board, metrics), board, clock)
+    models = Reconciler(worlds.models, _model_service(settings, slot, board, metrics), board, clock)
     worker = Worker(flow, slot, board, metrics, settings, clock)
     health = HealthServer(settings.worker.http_host, settings.worker.http_port, metrics.registry, board.snapshot)
     board.address = health.address
     log.info("worker started", worker=name, health=health.address, device=settings.worker.device)
     threads_stop = threading.Event()
-    reloading = _thread("reload", partial(reloader.run, threads_stop, settings.worker.reconcile_interval_s))
-    beating = _thread("heartbeat", partial(_beat, world, board, metrics, clock, settings, threads_stop))
+    every_s = settings.worker.reconcile_interval_s
+    adapting = _thread("profiles", partial(profiles.run, threads_stop, every_s))
+    reloading = _thread("reload", partial(_reload, models, profiles.looked, clock, threads_stop, every_s))
+    beating = _thread("heartbeat", partial(_beat, worlds.models, board, metrics, clock, settings, threads_stop))
     looking = _thread("second look", partial(_look_twice, worker, settings, clock, threads_stop))
     with _watched(worker, board, metrics, clock, settings.worker), health:
-        reloading.start()
-        beating.start()
-        looking.start()
+        threads = (adapting, reloading, beating, looking)
+        for thread in threads:
+            thread.start()
         try:
             worker.run(stop)
         finally:
             threads_stop.set()
-            reloading.join()
-            beating.join()
-            looking.join()
+            for thread in threads:
+                thread.join()
 
 
 def _check_topics(settings: Settings) -> None:
@@ -123,7 +144,7 @@ def _check_servers(settings: Settings, clock: Clock) -> None:
         try:
             ask()
         except TransientError as error:
-            if _cache(settings).last_good() is None:
+            if _cache(settings, settings.pipeline).last_good() is None:
                 raise ConfigError(
                     f"{error}: check {setting} (no version is cached on this machine to start without {server})"
                 ) from error
@@ -131,24 +152,36 @@ def _check_servers(settings: Settings, clock: Clock) -> None:
     signal.close()
 
 
-def _model_world(settings: Settings, clock: Clock) -> ModelWorld:
-    device = chosen_device(settings.worker)
-    return ModelWorld(
-        store=MlflowStore(settings.mlflow, settings.pipeline),
-        signal=RedisSignal(settings.redis, settings.pipeline, clock),
-        cache=_cache(settings),
-        load=lambda folder, identity: (
-            load(folder, device).with_identity(identity).with_codes(settings.topics.latent is not None)
-        ),
+def _world(settings: Settings, name: str, clock: Clock) -> VersionWorld:
+    """Where the versions of one registered model are, and how the worker hears of them."""
+    return VersionWorld(
+        MlflowStore(settings.mlflow, name), RedisSignal(settings.redis, name, clock), _cache(settings, name)
     )
 
 
-def _cache(settings: Settings) -> VersionCache:
-    return VersionCache(settings.worker.cache_dir.expanduser() / settings.pipeline)
+def _cache(settings: Settings, name: str) -> VersionCache:
+    return VersionCache(settings.worker.cache_dir.expanduser() / name)
+
+
+def _model_service(settings: Settings, slot: ModelSlot, board: StatusBoard, metrics: WorkerMetrics) -> ModelService:
+    device = chosen_device(settings.worker)
+
+    def loaded(folder: Path, identity: ModelIdentity) -> ServedModel:
+        return load(folder, device).with_identity(identity).with_codes(settings.topics.latent is not None)
+
+    return ModelService(slot, board, metrics, loaded, settings.batch.max_records)
+
+
+def _reload(
+    models: Reconciler, profiles_looked: threading.Event, clock: Clock, stop: threading.Event, every_s: float
+) -> None:
+    """The reload thread: profiles first, else a worker that starts would flag by the model's threshold at first."""
+    clock.wait(profiles_looked, PROFILES_FIRST_S)
+    models.run(stop, every_s)
 
 
 def _beat(
-    world: ModelWorld,
+    world: VersionWorld,
     board: StatusBoard,
     metrics: WorkerMetrics,
     clock: Clock,

@@ -21,6 +21,7 @@ class Totals:
 @dataclass(slots=True)
 class _State:
     model: ModelIdentity | None = None
+    profiles: ModelIdentity | None = None
     swapped_ms: int = 0
     first_batch_ms: int = 0
     totals: Totals = field(default_factory=Totals)
@@ -49,6 +50,11 @@ class StatusBoard:
             self._state.model = model
             self._state.swapped_ms = self._clock.wall_ms()
             self._state.first_batch_ms = 0
+
+    def profiled(self, profiles: ModelIdentity) -> None:
+        """`profiles` are in service from the next batch on."""
+        with self._lock:
+            self._state.profiles = profiles
 
     def answered(self, model: ModelIdentity, totals: Totals) -> None:
         """A batch of `model` was produced."""
@@ -109,6 +115,7 @@ class StatusBoard:
                 address=self.address,
                 problems=(*([state.stalled] if state.stalled else []), *state.problems.values()),
                 lost=state.lost,
+                profiles=state.profiles,
             )
 
 

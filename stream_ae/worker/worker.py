@@ -17,7 +17,6 @@ from stream_ae.errors import (
     TransactionError,
     TransientError,
 )
-from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.kafka.delivery import Delivery
 from stream_ae.ports import RecordSource
@@ -110,13 +109,13 @@ class Worker:
 
     def join(self) -> None:
         """Become a member of the group; there must be a model."""
-        self._pipeline.use(self._model())
+        self._use()
         self._source.subscribe(self._settings.topics.raw, self)
 
     def turn(self) -> None:
         """One turn of the loop; never waits longer than a second, but for a sink that is slower than the source."""
         self.progress.turned()
-        self._pipeline.use(self._model())
+        self._use()
         try:
             if self._must_start_over:
                 self._start_over()
@@ -269,10 +268,10 @@ class Worker:
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
-    def _model(self) -> ServedModel:
+    def _use(self) -> None:
         if self._slot.model is None:
             raise InvariantError("the loop turns without a model")
-        return self._slot.model
+        self._pipeline.use(self._slot.model, self._slot.profiles)
 
     def _infer(self, work: Work) -> Answer:
         with self._metrics.model_s.time():

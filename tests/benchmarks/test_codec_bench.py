@@ -80,9 +80,21 @@ def test_flagged_cost() -> None:
     score = values[:, 0].astype(np.float64)
     partition, stream, state = np.zeros(BATCH, np.int32), ["pump"] * BATCH, ["open"] * BATCH
     flagged = FlaggedSamples(
-        stream, number + START_MS, number, partition, number, state, score, score, values, values, values
+        stream,
+        number + START_MS,
+        number,
+        partition,
+        number,
+        state,
+        score,
+        score,
+        [None] * BATCH,
+        score,
+        values,
+        values,
+        values,
     )
-    per_record = best_us(lambda: encode_flagged("flagged", flagged, "raw", CHANNELS, 3.0, MODEL))
+    per_record = best_us(lambda: encode_flagged("flagged", flagged, "raw", CHANNELS, MODEL))
     print(f"\nflagged: encode {per_record:.2f} us a record")
 
 

@@ -18,6 +18,9 @@ from tests.end_to_end.world import CHANNELS, PipelineOnServers, Written
 
 # A batch of another size rounds differently, and scores are written with six digits.
 RELATIVE, ABSOLUTE = 2e-4, 2e-4
+# Where two quantiles of the calibration lie close together, the scale is steep and stretches that: 1.3e-3 was seen in
+# three of 690 rounds. A window with one sample too many or too few is off by far more.
+SCORE_RELATIVE, SCORE_ABSOLUTE = 5e-3, 1e-3
 MOST_SENTENCES = 5
 
 
@@ -117,10 +120,10 @@ def _differences(
     what = []
     if values.shape != expected.values.shape or not np.allclose(values, expected.values, RELATIVE, ABSOLUTE):
         what.append(f"values {values.tolist()} instead of {expected.values.tolist()}")
-    if not np.isclose(score, expected.score, 1e-3, 1e-4):
+    if not np.isclose(score, expected.score, SCORE_RELATIVE, SCORE_ABSOLUTE):
         what.append(f"score {score} instead of {expected.score:.6g}")
     flagged = header_text(headers, FLAG) == "1"
-    near = np.isclose(expected.score, threshold, 1e-3, 1e-4)
+    near = np.isclose(expected.score, threshold, SCORE_RELATIVE, SCORE_ABSOLUTE)
     if flagged != expected.flagged and not near:
         what.append(f"flag {flagged} at score {expected.score:.6g}, threshold {threshold:.6g}")
     return [f"{source} (version {version}): {sentence}" for sentence in what]

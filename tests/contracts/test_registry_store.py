@@ -47,6 +47,17 @@ def _files(folder: Path) -> Mapping[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_stream_profiles_are_stored_and_promoted_as_models_are(store: ModelStore, tmp_path: Path) -> None:
+    made = tmp_path / "profiles"
+    made.mkdir()
+    (made / "config.json").write_bytes(b'{"holds": "profiles", "channels": ["flow"], "streams": ["s"]}')
+    (made / "profiles.safetensors").write_bytes(b"numbers")
+    version = store.register(made, {"model": "16"}, {"streams": 1.0})
+    assert store.promote(version.version).digest == folder_digest(made)
+    fetched = store.fetch(version.version, tmp_path / "fetched")
+    assert _files(fetched) == _files(made)
+
+
 def test_an_empty_store_has_no_versions_and_no_champion(store: ModelStore) -> None:
     assert store.versions() == []
     assert store.champion() is None

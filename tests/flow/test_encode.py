@@ -195,6 +195,8 @@ def flagged(score: Sequence[float], streams: Sequence[str]) -> FlaggedSamples:
         number + 100,
         ["open", "close"] * count,
         np.array(score, np.float64),
+        np.full(count, 3.5),
+        [None, "7"][:count],
         np.full(count, 1e-4),
         observed,
         np.tile(np.array([1.25, 2, 3], np.float32), (count, 1)),
@@ -203,7 +205,7 @@ def flagged(score: Sequence[float], streams: Sequence[str]) -> FlaggedSamples:
 
 
 def test_a_flagged_record_is_complete_in_itself() -> None:
-    out = encode_flagged("flagged", flagged([7.5], ["pump ü"]), "raw", CHANNELS, 3.5, MODEL_3)
+    out = encode_flagged("flagged", flagged([7.5], ["pump ü"]), "raw", CHANNELS, MODEL_3)
     assert json.loads(out.values[0] or b"") == {
         "schema": "stream-ae/flagged/1",
         "stream": "pump ü",
@@ -230,7 +232,7 @@ def test_a_flagged_record_is_complete_in_itself() -> None:
 
 @pytest.mark.parametrize("score", [math.inf, math.nan])
 def test_a_score_that_is_not_finite_is_valid_json(score: float) -> None:
-    out = encode_flagged("flagged", flagged([1.0, score], ["s", "t"]), "raw", CHANNELS, 3.5, MODEL_3)
+    out = encode_flagged("flagged", flagged([1.0, score], ["s", "t"]), "raw", CHANNELS, MODEL_3)
     event = json.loads(out.values[1] or b"")
     assert event["score"] is None
     assert event["non_finite"] is True
@@ -241,7 +243,7 @@ def test_at_most_five_channels_are_reported() -> None:
     one = flagged([1.0], ["s"])
     share = np.array([[0, 0.1, 0.2, 0.3, 0.15, 0.05, 0.2]], np.float32)
     wide = replace(one, observed=share, expected=share, share=share)
-    out = encode_flagged("flagged", wide, "raw", tuple("abcdefg"), 3.5, MODEL_3)
+    out = encode_flagged("flagged", wide, "raw", tuple("abcdefg"), MODEL_3)
     assert [channel["name"] for channel in json.loads(out.values[0] or b"")["channels"]] == ["d", "c", "g", "e", "b"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs.retrain import Outcome
-from jobs.schedule import RetrainProcess, cron_trigger, retrain_command
+from jobs.schedule import JobProcess, cron_trigger, job_command, triggers
 from stream_ae.errors import ConfigError
 from stream_ae.settings import ScheduleSettings
 
@@ -75,15 +75,15 @@ def python(code: str) -> list[str]:
 
 
 def test_the_exit_code_of_the_child_is_handed_on() -> None:
-    assert RetrainProcess(python("raise SystemExit(3)"), timeout_s=30).run() == 3
+    assert JobProcess(python("raise SystemExit(3)"), timeout_s=30).run() == 3
 
 
 def test_a_child_that_takes_too_long_is_ended() -> None:
-    assert RetrainProcess(python("import threading; threading.Event().wait()"), timeout_s=0.5).run() == 124
+    assert JobProcess(python("import threading; threading.Event().wait()"), timeout_s=0.5).run() == 124
 
 
 def test_stopping_ends_the_child_under_way() -> None:
-    job = RetrainProcess(python("import threading; print(flush=True); threading.Event().wait()"), timeout_s=60)
+    job = JobProcess(python("import threading; print(flush=True); threading.Event().wait()"), timeout_s=60)
     codes: list[int] = []
     runner = threading.Thread(target=lambda: codes.append(job.run()))
     runner.start()
@@ -96,7 +96,15 @@ def test_stopping_ends_the_child_under_way() -> None:
 
 
 def test_the_child_gets_the_same_configuration() -> None:
-    assert retrain_command(Path("a.yaml"))[1:] == ["-m", "jobs.retrain", "--config", "a.yaml"]
+    assert job_command("retrain", Path("a.yaml"))[1:] == ["-m", "jobs.retrain", "--config", "a.yaml"]
+
+
+def test_profiles_are_learnt_on_a_schedule_of_their_own_where_there_is_one() -> None:
+    assert set(triggers(ScheduleSettings())) == {"retrain"}
+    both = triggers(ScheduleSettings(adapt_cron="30 * * * *"))
+    assert both["adapt"].get_next_fire_time(None, SUNDAY).minute == 30
+    with pytest.raises(ConfigError, match="schedule.adapt_cron is 'hourly'"):
+        triggers(ScheduleSettings(adapt_cron="hourly"))
 
 
 def test_a_wrong_schedule_is_one_line_and_exit_2(tmp_path: Path) -> None:

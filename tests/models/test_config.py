@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from stream_ae.errors import ModelError
-from stream_ae.models.config import DenseConfig, ScoringConfig, TailConfig, VersionConfig, decoded, encoded
+from stream_ae.models.config import (
+    DenseConfig,
+    LinearConfig,
+    ScoringConfig,
+    TailConfig,
+    VersionConfig,
+    decoded,
+    encoded,
+)
 
 TAIL = TailConfig(knots=[0.0, 1.0], levels=[0.0, 1.0], shape=0.1, sigma=1.0)
 
@@ -19,7 +27,15 @@ def _config() -> VersionConfig:
         window=8,
         lookahead=1,
         recentre=0.7,
-        scoring=ScoringConfig(span=4, decay=0.8, newest=TAIL, smoothed=TAIL, fused=TAIL, threshold=2.0),
+        scoring=ScoringConfig(
+            span=4,
+            decay=0.8,
+            newest=TAIL,
+            smoothed=TAIL,
+            fused=TAIL,
+            threshold=2.0,
+            linear=LinearConfig(span=4, components=2, tail=TAIL),
+        ),
         lineage={"parent": "3"},
         weights_sha256="00",
     )
@@ -48,6 +64,11 @@ def test_a_configuration_of_the_first_schema_is_read_as_deterministic() -> None:
     assert config.architecture == _config().architecture
 
 
+def test_a_configuration_of_the_second_schema_has_no_linear_view() -> None:
+    config = decoded(_changed(schema=2, scoring__linear=None), "config.json")
+    assert config.scoring.linear is None
+
+
 def test_an_even_kernel_is_refused() -> None:
     architecture = {"kind": "conv1d", "channels": 2, "window": 8, "kernel": 4}
     with pytest.raises(ModelError, match="even kernel"):
@@ -67,13 +88,14 @@ def test_encoding_is_canonical() -> None:
         ({"architecture__latent": "16"}, "latent"),
         ({"architecture__kind": "pickle"}, "pickle"),
         ({"architecture__hidden": [10**9]}, "hidden"),
-        ({"schema": 3}, "schema"),
+        ({"schema": 4}, "schema"),
         ({"architecture__bottleneck": "magic"}, "bottleneck"),
         ({"channels": ["a"]}, "1 channels"),
         ({"channels": ["a", "a"]}, "two channels of one name"),
         ({"window": 9}, "window 9"),
         ({"lookahead": 8}, "lookahead 8"),
         ({"scoring__span": 8}, "span 8"),
+        ({"scoring__linear__span": 8}, "linear view's span"),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_by_name(changes: dict[str, Any], named: str) -> None:

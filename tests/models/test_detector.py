@@ -128,7 +128,7 @@ def test_codes_decode_to_what_the_network_saw(detector: Detector, windows: Float
     codes = detector.encode(windows)
     assert codes.shape == (len(windows), detector.code_size)
     decoded = detector.decode(codes)
-    np.testing.assert_allclose(decoded[..., -1], detector.infer(windows).x_hat, rtol=ROUNDING)
+    np.testing.assert_allclose(decoded[..., -1], detector.infer(windows).compared, rtol=ROUNDING)
 
 
 def test_answers_come_with_codes_where_they_are_wanted_and_the_network_runs_once(

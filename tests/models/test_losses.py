@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from stream_ae.models.losses import gaussian_nll, rate, squared_error
+from stream_ae.models.losses import gaussian_nll, huber, rate, squared_error
 
 
 def test_the_loss_is_a_mean_per_sample() -> None:
@@ -39,3 +39,10 @@ def test_dimensions_below_their_free_bits_are_not_pulled_further() -> None:
     torch.autograd.backward(costs.sum())
     assert kl.grad is not None
     assert kl.grad.tolist() == [[0.0, 1.0], [0.0, 1.0]]
+
+
+def test_huber_is_half_the_square_up_to_the_knee_and_a_line_beyond() -> None:
+    x_hat, x = torch.tensor([[[0.5, 3.0]]]), torch.zeros(1, 1, 2)
+    # 0.5^2 / 2 = 0.125 and 1 * (3 - 1 / 2) = 2.5.
+    assert huber(x_hat, x).tolist() == pytest.approx([(0.125 + 2.5) / 2])
+    assert huber(x_hat, x, torch.tensor([[[True, False]]])).tolist() == pytest.approx([0.125])

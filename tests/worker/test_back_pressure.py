@@ -11,7 +11,8 @@ from stream_ae.records import ModelIdentity, OutgoingBatch, RecordBatch
 from stream_ae.registry.cache import VersionCache
 from stream_ae.settings import BatchSettings, Settings
 from stream_ae.testing import InMemoryBroker, InMemoryRedis, InMemorySignal, InMemorySink, InMemoryStore, ManualClock
-from stream_ae.worker.reload import ModelWorld, Reloader
+from stream_ae.worker.reconcile import Reconciler, VersionWorld
+from stream_ae.worker.reload import ModelService
 from stream_ae.worker.worker import MAX_HELD, MAX_IN_FLIGHT
 from tests.worker.fakes import MeanModel, OneWorker, broker_with_topics, sample
 
@@ -85,8 +86,9 @@ def test_the_group_is_polled_and_records_are_answered_while_a_version_takes_long
     (tmp_path / "version" / "weights").write_bytes(b"heavy")
     version = store.register(tmp_path / "version", {}, {})
     signal.announce(Desired(version.identity, clock.wall_ms()))
-    world = ModelWorld(store, signal, VersionCache(tmp_path / "cache"), load)
-    reloader = Reloader(world, one.slot, one.board, one.metrics, clock, MAX_RECORDS)
+    world = VersionWorld(store, signal, VersionCache(tmp_path / "cache"))
+    service = ModelService(one.slot, one.board, one.metrics, load, MAX_RECORDS)
+    reloader = Reconciler(world, service, one.board, clock)
     one.join(MeanModel("0"))
     polls = Polls(one)
     thread = threading.Thread(target=reloader.reconcile)

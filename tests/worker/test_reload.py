@@ -12,7 +12,8 @@ from stream_ae.records import Float32, Inference, ModelIdentity, ModelVersion
 from stream_ae.registry.cache import VersionCache
 from stream_ae.telemetry import WorkerMetrics
 from stream_ae.testing import InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
-from stream_ae.worker.reload import ModelWorld, Reloader
+from stream_ae.worker.reconcile import Reconciler, VersionWorld
+from stream_ae.worker.reload import LoadModel, ModelService
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
 from tests.worker.fakes import MeanModel
@@ -38,13 +39,17 @@ class Reloading:
         self.cache = VersionCache(folder / "cache")
         self.reloader = self.started_anew()
 
-    def started_anew(self) -> Reloader:
+    def started_anew(self) -> Reconciler:
         self.slot = ModelSlot()
         self.board = StatusBoard("w", self.clock)
         self.metrics = WorkerMetrics()
-        world = ModelWorld(self.store, self.signal, self.cache, self.load)
-        self.reloader = Reloader(world, self.slot, self.board, self.metrics, self.clock, max_batch=8)
+        self.reloader = self.reconciler(self.signal, self.load)
         return self.reloader
+
+    def reconciler(self, signal: InMemorySignal, load: LoadModel) -> Reconciler:
+        world = VersionWorld(self.store, signal, self.cache)
+        service = ModelService(self.slot, self.board, self.metrics, load, max_batch=8)
+        return Reconciler(world, service, self.board, self.clock)
 
     @staticmethod
     def load(folder: Path, identity: ModelIdentity) -> MeanModel:
@@ -209,8 +214,7 @@ def test_a_candidate_is_tried_on_the_last_real_batch(reloading: Reloading) -> No
     reloading.announce(first)
     reloading.reloader.reconcile()
     reloading.slot.recent_windows = np.ones((2, 1, 4), np.float32)
-    world = ModelWorld(reloading.store, reloading.signal, reloading.cache, lambda folder, identity: FailsOnReal())
-    reloader = Reloader(world, reloading.slot, reloading.board, reloading.metrics, reloading.clock, 8)
+    reloader = reloading.reconciler(reloading.signal, lambda folder, identity: FailsOnReal())
     reloading.announce(second)
     reloader.reconcile()
     assert reloading.in_service == first.version
@@ -226,8 +230,7 @@ class DeafSignal(InMemorySignal):
 
 
 def test_the_thread_reconciles_on_the_timer_though_every_nudge_is_lost(reloading: Reloading) -> None:
-    world = ModelWorld(reloading.store, DeafSignal(reloading.redis, "pump"), reloading.cache, reloading.load)
-    reloader = Reloader(world, reloading.slot, reloading.board, reloading.metrics, reloading.clock, 8)
+    reloader = reloading.reconciler(DeafSignal(reloading.redis, "pump"), reloading.load)
     version = reloading.register()
     stop = threading.Event()
     thread = threading.Thread(target=reloader.run, args=(stop, 1.0))

@@ -1,0 +1,214 @@
+"""Bringing what is in service to the desired version, off the data path: the model, and the profiles beside it."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stream_ae.clock import Clock, Deadline
+from stream_ae.errors import ModelError, TransientError
+from stream_ae.ports import ModelSignal, ModelStore
+from stream_ae.records import ModelIdentity
+from stream_ae.registry.cache import VersionCache
+from stream_ae.telemetry import Log
+from stream_ae.worker.status import StatusBoard
+
+log = Log("worker.reload")
+
+# A wait for a nudge is cut into slices of this length, so that a stop is noticed.
+WAIT_SLICE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class VersionWorld:
+    """Where versions come from and how the worker hears of them."""
+
+    store: ModelStore
+    signal: ModelSignal
+    cache: VersionCache
+
+
+class Service(Protocol):
+    """What is kept at the desired version. Called from one thread.
+
+    name:   in logs and in the sources of problems.
+    about:  begins the sentences of its problems.
+    """
+
+    name: str
+    about: str
+
+    def current(self) -> ModelIdentity | None:
+        """What is in service."""
+        ...
+
+    def put(self, folder: Path, identity: ModelIdentity) -> None:
+        """Load the version, try it out, and swap it in; ModelError if it cannot serve: nothing has changed then."""
+        ...
+
+    def refused(self) -> None:
+        """A version was refused."""
+        ...
+
+    def missing(self) -> None:
+        """Nothing is in service and there is nothing to put there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    model: ModelIdentity
+    announced_ms: int
+
+
+class Reconciler:
+    """Reconciles on nudge, on reconnect and on a timer, by content digest (DESIGN 4, hot reload).
+
+    The start-up order is the desired version, the champion, the last version that worked on this machine.
+    Whatever goes wrong, what is in service stays and the status says why.
+
+    looked:  set once it has tried for the first time, with success or not.
+    """
+
+    def __init__(self, world: VersionWorld, service: Service, board: StatusBoard, clock: Clock) -> None:
+        self.looked = threading.Event()
+        self._world = world
+        self._service = service
+        self._board = board
+        self._clock = clock
+        self._refused: _Target | None = None
+
+    def run(self, stop: threading.Event, interval_s: float) -> None:
+        """The thread's life: until `stop` is set."""
+        subscribed = False
+        while not stop.is_set():
+            subscribed = subscribed or self._subscribed()
+            self._reconcile_guarded()
+            self.looked.set()
+            self._await_nudge(stop, interval_s, subscribed)
+
+    def reconcile(self) -> None:
+        """One pass: look up what shall run and put it into service if it is not."""
+        target = self._target()
+        current = self._service.current()
+        if target is None:
+            if current is None:
+                self._service.missing()
+            return
+        if target == self._refused:
+            return
+        if current is not None and target.model.digest == current.digest:
+            self._refused = None
+            self._problem("version", None)
+            return
+        try:
+            self._put_into_service(target.model)
+        except TransientError as error:
+            self._note("mlflow", f"version {target.model.version} cannot be fetched yet: {error}")
+        except ModelError as error:
+            self._refuse(target, str(error))
+
+    def _subscribed(self) -> bool:
+        try:
+            self._world.signal.subscribe()
+        except TransientError as error:
+            self._note("redis", f"Redis is away: {error}")
+            return False
+        return True
+
+    def _reconcile_guarded(self) -> None:
+        try:
+            self.reconcile()
+        except Exception as error:
+            log.exception("reload failed")
+            self._problem("reload", f"reload failed unexpectedly: {error!r}; see the log")
+        else:
+            self._problem("reload", None)
+
+    def _await_nudge(self, stop: threading.Event, interval_s: float, subscribed: bool) -> None:
+        deadline = Deadline.after(self._clock, interval_s)
+        while not stop.is_set() and not deadline.passed():
+            slice_s = min(WAIT_SLICE_S, deadline.left_s())
+            if not subscribed:
+                self._clock.wait(stop, slice_s)
+                continue
+            try:
+                if self._world.signal.wait(slice_s):
+                    return
+            except TransientError as error:
+                self._note("redis", f"Redis is away: {error}")
+                self._clock.wait(stop, slice_s)
+
+    def _target(self) -> _Target | None:
+        try:
+            desired = self._world.signal.desired()
+            self._note("redis", None)
+        except TransientError as error:
+            self._note("redis", f"Redis is away: {error}")
+            desired = None
+        champion = self._champion()
+        if desired is not None:
+            return _Target(desired.model, desired.announced_ms)
+        if champion is not None:
+            return _Target(champion, 0)
+        if self._service.current() is None:
+            return self._last_good()
+        return None
+
+    def _champion(self) -> ModelIdentity | None:
+        """Looked up on every pass, so that a registry that is away shows in the status before it is needed."""
+        try:
+            champion = self._world.store.champion()
+        except TransientError as error:
+            self._note("mlflow", f"MLflow is away: {error}")
+            return None
+        self._note("mlflow", None)
+        return champion.identity if champion is not None else None
+
+    def _last_good(self) -> _Target | None:
+        good = self._world.cache.last_good()
+        if good is None:
+            return None
+        log.warning("starting on the last version that worked here", name=good.name, version=good.version)
+        return _Target(good, 0)
+
+    def _put_into_service(self, model: ModelIdentity) -> None:
+        started_s = self._clock.monotonic_s()
+        folder = self._world.cache.fetch(self._world.store, model)
+        before = self._service.current()
+        self._service.put(folder, model)
+        self._world.cache.remember_good(model)
+        self._refused = None
+        self._problem("version", None)
+        log.info(
+            "version swapped",
+            what=self._service.name,
+            name=model.name,
+            before=before.version if before is not None else "none",
+            to=model.version,
+            load_s=self._clock.monotonic_s() - started_s,
+        )
+
+    def _refuse(self, target: _Target, reason: str) -> None:
+        self._refused = target
+        self._service.refused()
+        self._problem("version", f"version {target.model.version} refused: {reason}")
+        log.error(
+            "version refused",
+            what=self._service.name,
+            name=target.model.name,
+            version=target.model.version,
+            reason=reason,
+        )
+
+    def _problem(self, source: str, sentence: str | None) -> bool:
+        told = None if sentence is None else self._service.about + sentence
+        return self._board.problem(f"{self._service.name} {source}", told)
+
+    def _note(self, source: str, sentence: str | None) -> None:
+        if not self._problem(source, sentence):
+            return
+        if sentence is None:
+            log.info("server is back", what=self._service.name, server=source)
+        else:
+            log.warning("degraded", what=self._service.name, server=source, reason=sentence)
