@@ -93,6 +93,13 @@ def test_topics_are_created_once(run: Run, pipeline: dict[str, str]) -> None:
     assert again.stdout.count("exists") == 4
 
 
+def test_the_latent_topic_is_created_where_it_is_set(
+    run: Run, pipeline: dict[str, str], unique: Callable[[str], str]
+) -> None:
+    name = pipeline["STREAM_AE_TOPICS__LATENT"] = unique("latent")
+    assert f"created {name}" in run("topics", "create", "--partitions", "2").stdout
+
+
 def test_topics_get_as_many_partitions_as_a_raw_topic_that_is_there(run: Run, pipeline: dict[str, str]) -> None:
     kafka = KafkaSettings(bootstrap_servers=pipeline["STREAM_AE_KAFKA__BOOTSTRAP_SERVERS"])
     create_topics(kafka, [TopicSpec(pipeline["STREAM_AE_TOPICS__RAW"], 5)])

@@ -8,10 +8,10 @@ import pytest
 
 from stream_ae.errors import ConfigError
 from stream_ae.flow.latent import decode_latent
+from stream_ae.flow.window import windows_of
 from stream_ae.kafka.admin import TopicSpec, create_topics
 from stream_ae.models.serialization import load
-from tests.end_to_end.test_main_job import rows_of
-from tests.end_to_end.world import PipelineOnServers, Written, eventually, good_records
+from tests.end_to_end.world import PipelineOnServers, Written, eventually, good_records, signal_rows
 
 Make = Callable[..., PipelineOnServers]
 COUNT = 50
@@ -26,7 +26,7 @@ def latent(pipeline: PipelineOnServers) -> Written:
     ("driver", "delivery"),
     [("confluent", "at_least_once"), ("kafka-python", "at_least_once"), ("confluent", "exactly_once")],
 )
-def test_published_codes_decode_to_what_was_cleaned(
+def test_published_codes_are_those_of_the_offline_model_and_decode_to_its_windows(
     make_pipeline: Make, model_folders: list[Path], driver: str, delivery: str
 ) -> None:
     pipeline = make_pipeline("latent", latent=True, kafka={"driver": driver})
@@ -50,8 +50,10 @@ def test_published_codes_decode_to_what_was_cleaned(
     )
     assert codes.shape == (COUNT, detector.code_size)
     assert {headers["stream-ae-model"].decode() for headers in found.headers} == {f"{pipeline.settings.pipeline}/1"}
+    offline = detector.encode(windows_of(signal_rows(COUNT), detector.window, detector.lookahead))
     # A batch of another size may round differently.
-    np.testing.assert_allclose(detector.decode(codes)[..., -1], rows_of(cleaned.values), rtol=1e-3)
+    np.testing.assert_allclose(codes, offline, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(detector.decode(codes), detector.decode(offline), rtol=1e-3)
 
 
 def test_a_latent_topic_with_too_few_partitions_stops_the_worker_at_the_start(make_pipeline: Make) -> None:
