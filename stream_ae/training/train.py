@@ -11,6 +11,7 @@ from stream_ae.models.detector import Detector, Signature
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.calibrate import calibrated
+from stream_ae.training.choose import told
 from stream_ae.training.dataset import HeldOut, checked, split
 from stream_ae.training.denoise import with_denoiser
 from stream_ae.training.fit import Progress, fit
@@ -50,6 +51,10 @@ class Trained:
     detector: Detector
     report: TrainingReport
     held_out: HeldOut
+
+    def tags(self) -> dict[str, str]:
+        """What a version's tags say beside its lineage: who cleans each channel, and why."""
+        return {"stream_ae.denoiser": told(self.detector.channels, self.detector.choices)}
 
 
 def train(

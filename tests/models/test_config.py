@@ -48,6 +48,17 @@ def test_a_configuration_of_the_first_schema_is_read_as_deterministic() -> None:
     assert config.architecture == _config().architecture
 
 
+def test_a_configuration_of_the_second_schema_is_read_as_without_a_choice_of_denoiser() -> None:
+    assert decoded(_changed(schema=2, denoiser=None), "config.json").denoiser is None
+
+
+def test_a_u_net_that_does_not_fit_the_window_is_refused() -> None:
+    choice = {"by": "unet", "fill": "unet", "reason": "", "figures": {}}
+    unet = {"channels": 2, "window": 16, "widths": [4, 4], "strides": [2]}
+    with pytest.raises(ModelError, match="U-Net that does not fit"):
+        decoded(_changed(denoiser={"choices": [choice, choice], "unet": unet}), "config.json")
+
+
 def test_an_even_kernel_is_refused() -> None:
     architecture = {"kind": "conv1d", "channels": 2, "window": 8, "kernel": 4}
     with pytest.raises(ModelError, match="even kernel"):
@@ -67,7 +78,7 @@ def test_encoding_is_canonical() -> None:
         ({"architecture__latent": "16"}, "latent"),
         ({"architecture__kind": "pickle"}, "pickle"),
         ({"architecture__hidden": [10**9]}, "hidden"),
-        ({"schema": 3}, "schema"),
+        ({"schema": 4}, "schema"),
         ({"architecture__bottleneck": "magic"}, "bottleneck"),
         ({"channels": ["a"]}, "1 channels"),
         ({"channels": ["a", "a"]}, "two channels of one name"),
