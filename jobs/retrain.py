@@ -34,7 +34,6 @@ from stream_ae.settings import Settings
 from stream_ae.settings import load as load_settings
 from stream_ae.telemetry import Log, set_up_logging
 from stream_ae.training import Epoch, Trained, evaluate, train
-from stream_ae.training.choose import told
 from stream_ae.training.collect import Collected
 from stream_ae.training.dataset import HeldOut
 from stream_ae.training.gate import Verdict, verdict
@@ -154,8 +153,7 @@ def _registered(store: ModelStore, trained: Trained, scratch: Path, tags: dict[s
             return known
     folder = scratch / "candidate"
     save(trained.detector, folder)
-    cleaning = {TAG + "denoiser": told(trained.detector.channels, trained.detector.choices)}
-    return store.register(folder, tags | cleaning, trained.report.metrics(), pictures(trained))
+    return store.register(folder, tags | trained.tags(), trained.report.metrics(), pictures(trained))
 
 
 def _judged(candidate: Detector, champion: _Champion | None, held_out: HeldOut, tolerance: float) -> Verdict:

@@ -95,6 +95,7 @@ def _describe(trained: "Trained", out: Path | None) -> None:
         f"best epoch {report.best_epoch} of {report.epochs}, validation loss {report.validation_loss:.4g}, "
         f"threshold {report.threshold:.3g}"
     )
+    typer.echo(f"cleaned by: {trained.tags()['stream_ae.denoiser']}")
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if out is not None:
@@ -106,4 +107,5 @@ def _register(trained: "Trained", folder: Path, effective: "Settings") -> "Model
     from stream_ae.training.picture import pictures
 
     store = MlflowStore(effective.mlflow, effective.pipeline)
-    return store.register(folder, trained.detector.lineage, trained.report.metrics(), pictures(trained))
+    tags = {**trained.detector.lineage, **trained.tags()}
+    return store.register(folder, tags, trained.report.metrics(), pictures(trained))

@@ -60,6 +60,8 @@ class Numbers:
     latency_p50_ms: float
     latency_p99_ms: float
     reload_s: float
+    snr_in_db: float
+    snr_out_db: float
     startup_s: float
     total_s: float
 
@@ -117,6 +119,9 @@ def lines(numbers: Numbers) -> list[Line]:
             "p50 / p99, raw record sent to cleaned record received by a subscriber",
         ),
         Line("reload", f"{n.reload_s:.2f} s", "version announced to first batch on it, slowest worker, under load"),
+        Line(
+            "denoising", f"{n.snr_in_db:.1f} → {n.snr_out_db:.1f} dB", "signal-to-noise ratio of a noisy ECG, in → out"
+        ),
         Line("startup", f"{n.startup_s:.0f} s", "until Kafka, Valkey and MLflow answered"),
         Line("total", f"{n.total_s:.0f} s", "the whole demo"),
     ]

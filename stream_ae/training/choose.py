@@ -23,6 +23,8 @@ from stream_ae.training.noise_power import noise_power
 BATCH = 1024
 MOST_WINDOWS = 10_000
 LEAST_VALUES = 50
+# Noise is measured on the held-out rows, or a few older ones with them where they are fewer than this.
+LEAST_ROWS = 1000
 HIDDEN_SHARE = 0.25
 # A network must take away this share of the noise to be served at all: less is within what was measured wrong.
 LEAST_GAIN = 0.1
@@ -44,7 +46,9 @@ def choose(detector: Detector, held_out: HeldOut, seed: int = 0) -> tuple[Channe
     alone.
     """
     losses = _masked_losses(detector, _windows(detector, held_out), seed)
-    rows = [x[begin:] for x, begin in zip(held_out.streams, held_out.begin, strict=True)]
+    rows = [
+        x[max(min(begin, len(x) - LEAST_ROWS), 0) :] for x, begin in zip(held_out.streams, held_out.begin, strict=True)
+    ]
     noise = noise_power(rows) / np.square(_scale(detector))
     return tuple(_by_masked_loss(*one) for one in zip(noise.tolist(), losses.of_channels(), strict=True))
 

@@ -13,6 +13,7 @@ from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.absurd import without_absurd
 from stream_ae.training.calibrate import LinearViews, calibrated, uncalibrated
+from stream_ae.training.choose import told
 from stream_ae.training.dataset import HeldOut, Split, WindowSet, checked, joined, split
 from stream_ae.training.denoise import with_denoiser
 from stream_ae.training.fit import Progress, fit
@@ -57,6 +58,10 @@ class Trained:
     detector: Detector
     report: TrainingReport
     held_out: HeldOut
+
+    def tags(self) -> dict[str, str]:
+        """What a version's tags say beside its lineage: who cleans each channel, and why."""
+        return {"stream_ae.denoiser": told(self.detector.channels, self.detector.choices)}
 
 
 def train(

@@ -10,7 +10,13 @@ from typer.testing import CliRunner
 from stream_ae.cli.app import app
 from stream_ae.errors import ConfigError
 
-QUICK = {"STREAM_AE_TRAINING__MAX_EPOCHS": "2", "STREAM_AE_TRAINING__WINDOW": "8", "STREAM_AE_TRAINING__THREADS": "1"}
+QUICK = {
+    "STREAM_AE_TRAINING__MAX_EPOCHS": "2",
+    "STREAM_AE_TRAINING__WINDOW": "8",
+    "STREAM_AE_TRAINING__THREADS": "1",
+    # After two epochs it is no match for leaving the values alone.
+    "STREAM_AE_TRAINING__DENOISER": "autoencoder",
+}
 
 
 def stream_ae(*arguments: str | Path) -> str:

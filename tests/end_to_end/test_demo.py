@@ -29,6 +29,8 @@ def test_the_demo_loses_nothing_finds_events_and_leaves_only_its_report(tmp_path
     assert report["dead_letters"] > 0
     assert 2 * report["events_found"] >= report["events_total"] > 0
     assert report["reload_s"] > 0
+    # White noise on an ECG; a low-pass at its 40 Hz alone would win 6 dB.
+    assert report["snr_out_db"] > report["snr_in_db"] + 6.0
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "report.html").read_text()
     # Self-contained: the picture is inlined, nothing is fetched.

@@ -83,6 +83,7 @@ def test_a_version_says_what_it_was_trained_on(retraining: Retraining, tmp_path:
     assert tags["stream_ae.parent_version"] == "none"
     assert tags["stream_ae.code_version"].startswith("stream-ae ")
     assert "first version" in tags["stream_ae.verdict"]
+    assert "masked loss" in tags["stream_ae.denoiser"]
     detector = load(retraining.store.fetch("1", tmp_path / "v"))
     assert detector.channels == ("a", "b")
     assert detector.lineage["stream_ae.offsets"] == "0:0-600"

@@ -23,7 +23,7 @@ from stream_ae.localdev.report import (
 )
 from stream_ae.records import Bool
 
-NUMBERS = Numbers(1000, 990, 12, 10, 0, 0, 3, 4, 8.04, 31.2, 120.9, 0.41, 19.6, 171.0)
+NUMBERS = Numbers(1000, 990, 12, 10, 0, 0, 3, 4, 8.04, 31.2, 120.9, 0.41, 6.0, 15.2, 19.6, 171.0)
 
 
 def marks(*on: int, of: int) -> Bool:
@@ -75,6 +75,8 @@ def test_the_json_has_exactly_the_promised_keys() -> None:
         "latency_p50_ms",
         "latency_p99_ms",
         "reload_s",
+        "snr_in_db",
+        "snr_out_db",
         "startup_s",
         "total_s",
     ]

@@ -69,6 +69,17 @@ def test_a_configuration_of_the_second_schema_has_no_linear_view() -> None:
     assert config.scoring.linear is None
 
 
+def test_a_configuration_of_the_second_schema_is_read_as_without_a_choice_of_denoiser() -> None:
+    assert decoded(_changed(schema=2, denoiser=None), "config.json").denoiser is None
+
+
+def test_a_u_net_that_does_not_fit_the_window_is_refused() -> None:
+    choice = {"by": "unet", "fill": "unet", "reason": "", "figures": {}}
+    unet = {"channels": 2, "window": 16, "widths": [4, 4], "strides": [2]}
+    with pytest.raises(ModelError, match="U-Net that does not fit"):
+        decoded(_changed(denoiser={"choices": [choice, choice], "unet": unet}), "config.json")
+
+
 def test_an_even_kernel_is_refused() -> None:
     architecture = {"kind": "conv1d", "channels": 2, "window": 8, "kernel": 4}
     with pytest.raises(ModelError, match="even kernel"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from stream_ae.cli.demo.denoising import Denoised, denoise
 from stream_ae.cli.demo.material import Material, material
 from stream_ae.cli.demo.outcome import Outcome, read_outcome
 from stream_ae.cli.demo.screen import Screen
@@ -52,9 +53,10 @@ def run(wanted: Wanted, clock: Clock, console: Console) -> bool:
         startup_s = clock.monotonic_s() - began_s
         world = build()
         told = tell(world, replayed, screen, wanted.rate)
+        denoised = denoise(world, screen)
         with screen.step("reading the topics and drawing") as step:
             outcome = _outcome(world, replayed)
-            numbers = _numbers(told, outcome, startup_s, clock.monotonic_s() - began_s)
+            numbers = _numbers(told, outcome, denoised, startup_s, clock.monotonic_s() - began_s)
             written = _write(wanted, numbers, outcome, told)
             step.done = f"report: {', '.join(str(file) for file in written)}"
         console.print()
@@ -72,7 +74,7 @@ def _outcome(world: World, replayed: Material) -> Outcome:
         reader.close()
 
 
-def _numbers(told: Told, outcome: Outcome, startup_s: float, total_s: float) -> Numbers:
+def _numbers(told: Told, outcome: Outcome, denoised: Denoised, startup_s: float, total_s: float) -> Numbers:
     found, events = events_found(outcome.streams)
     audited = told.audited.report
     p50, p99 = np.percentile(told.latency_ms, [50, 99]).tolist()
@@ -89,6 +91,8 @@ def _numbers(told: Told, outcome: Outcome, startup_s: float, total_s: float) -> 
         latency_p50_ms=round(p50, 1),
         latency_p99_ms=round(p99, 1),
         reload_s=round(told.reload_s, 3),
+        snr_in_db=denoised.snr_in_db,
+        snr_out_db=denoised.snr_out_db,
         startup_s=round(startup_s, 1),
         total_s=round(total_s, 1),
     )
