@@ -22,6 +22,7 @@ import numpy as np
 import typer
 
 from stream_ae.clock import Clock, SystemClock
+from stream_ae.configuration import load as load_settings
 from stream_ae.digest import folder_digest
 from stream_ae.errors import ConfigError, DigestError, LockHeldError, ModelError, TransientError
 from stream_ae.flow.profile_folder import save
@@ -34,7 +35,6 @@ from stream_ae.records import ModelIdentity, ModelVersion
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
-from stream_ae.settings import load as load_settings
 from stream_ae.telemetry import Log, set_up_logging
 from stream_ae.training.adapt import adapted, by_stream, gathered
 from stream_ae.training.span import Span, span_of

@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 
 from stream_ae.clock import Clock, SystemClock
+from stream_ae.configuration import load as load_settings
 from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
 from stream_ae.kafka.driver import open_reader
 from stream_ae.models.detector import Detector
@@ -31,7 +32,6 @@ from stream_ae.registry.rollout import roll_out
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
-from stream_ae.settings import load as load_settings
 from stream_ae.telemetry import Log, set_up_logging
 from stream_ae.training import Epoch, Trained, evaluate, train
 from stream_ae.training.collect import Collected

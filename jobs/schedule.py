@@ -23,8 +23,9 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from stream_ae.configuration import load
 from stream_ae.errors import ConfigError
-from stream_ae.settings import ScheduleSettings, Settings, load
+from stream_ae.settings import ScheduleSettings, Settings
 from stream_ae.telemetry import Log, set_up_logging
 
 log = Log("schedule")

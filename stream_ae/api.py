@@ -154,7 +154,7 @@ class AutoencoderDetector:
 
         Channels that nothing cleans better than leaving them alone come out as they are; `detector_.choices` says why.
         """
-        given = np.asarray(x)
+        given = _array(x)
         rows = _rows(given)
         parts = [answer.x_hat for answer in self._answers(rows)]
         x_hat = np.concatenate([np.empty((0, rows.shape[1]), np.float32), *parts])
@@ -307,9 +307,16 @@ def _named(config: ArchitectureConfig) -> ModelKind:
     return "variational" if variational else "dense"
 
 
+def _array(x: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ConfigError("x has rows of different lengths: give rows (N, C), NaN = missing") from error
+
+
 def _rows(x: ArrayLike) -> Float32:
     """x as (N, C) float32."""
-    given = np.asarray(x)
+    given = _array(x)
     if not (np.issubdtype(given.dtype, np.number) or given.dtype == np.bool_) or np.iscomplexobj(given):
         raise ConfigError(f"x holds {given.dtype}, not numbers: convert it to float, NaN = missing")
     if given.ndim not in (1, 2):

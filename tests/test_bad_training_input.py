@@ -181,6 +181,8 @@ def test_any_type_of_numbers_trains(dtype: type) -> None:
         (np.where(np.arange(400)[:, None] < 300, _rows(), np.nan), "newest part"),
         (_rows() * np.inf, "infinite"),
         (_rows() * 1e39, "infinite in float32"),
+        (_rows() * np.array([1.0, 1e-39, 1.0]), "'x1' holds no value above .*too small"),
+        ([[1.0, 2.0], [3.0]], "rows of different lengths"),
         (_rows()[None], r"shape \(1, 400, 3\)"),
     ],
 )

@@ -26,7 +26,7 @@ def _rows(count: int, seed: int, centre: float = 0.0, scale: float = 1.0) -> Flo
 
 @pytest.fixture(scope="module")
 def fitted() -> AutoencoderDetector:
-    return AutoencoderDetector(window=8, max_epochs=4, threads=1).fit(_rows(1500, seed=0))
+    return AutoencoderDetector(window=8, max_epochs=4, threads=1, denoiser="autoencoder").fit(_rows(1500, seed=0))
 
 
 def _again(fitted: AutoencoderDetector, folder: Path) -> AutoencoderDetector:

@@ -8,7 +8,7 @@ import typer
 
 from jobs.retrain import Outcome
 from stream_ae.cli.app import app
-from stream_ae.settings import load
+from stream_ae.configuration import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from stream_ae.configuration import load
 from stream_ae.errors import ConfigError
-from stream_ae.settings import Settings, load
+from stream_ae.settings import Settings
 
 
 def config_file(folder: Path, text: str) -> Path:

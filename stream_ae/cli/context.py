@@ -12,7 +12,8 @@ if TYPE_CHECKING:  # pydantic, which `--help` need not wait for
     from rich.console import Console
     from rich.progress import Progress
 
-    from stream_ae.settings import Loaded, Settings
+    from stream_ae.configuration import Loaded
+    from stream_ae.settings import Settings
 
 PIPE_WIDTH = 240
 
@@ -25,7 +26,7 @@ class Options:
 
     @cached_property
     def loaded(self) -> "Loaded":
-        from stream_ae.settings import load
+        from stream_ae.configuration import load
 
         return load(self.config)
 

@@ -35,9 +35,9 @@ def up(
 
 
 def _serve(folder: Path, topics: bool) -> None:
+    from stream_ae.configuration import load
     from stream_ae.kafka.admin import TopicSpec, create_topics
     from stream_ae.localdev.stack import Stack
-    from stream_ae.settings import load
 
     stack = Stack(folder)
     try:

@@ -57,6 +57,7 @@ class Outbox:
         """Whatever waits here of these partitions will be answered by another worker."""
         for chunk in self._chunks:
             chunk.drop(partitions)
+        self._let_go()
 
     def answer(
         self,
@@ -105,10 +106,7 @@ class Outbox:
             if len(rows):
                 tallies |= self._limits.counted(chunk, rows, tallies)
                 parts.append((chunk, rows))
-        while self._chunks and self._chunks[0].done:
-            gone = self._chunks.popleft()
-            self._held_records -= len(gone.records)
-            self._held_bytes -= gone.size_bytes
+        self._let_go()
         ends: dict[int, int] = {}
         for chunk, rows in parts:
             ends |= _ends(chunk.records, rows)
@@ -126,6 +124,13 @@ class Outbox:
             outside[picked] = self._value_limits.outside(values)
         flags |= outside.any(1)
         return replace(inference, share=blamed(inference.share, outside))
+
+    def _let_go(self) -> None:
+        """Of the chunks that are done; else what nobody waits for could count as held until there is another answer."""
+        while self._chunks and self._chunks[0].done:
+            gone = self._chunks.popleft()
+            self._held_records -= len(gone.records)
+            self._held_bytes -= gone.size_bytes
 
     def _by_chunk(self, tokens: Int64) -> Sequence[tuple[Chunk, Int64]]:
         """Which answers belong to which chunk."""

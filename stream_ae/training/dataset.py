@@ -11,6 +11,8 @@ from stream_ae.records import Float32, Int64
 
 VALIDATION_SHARE = 0.1
 LEAST_ROWS = 100
+# 1 % of the smallest scale there is (`training.normalise`): what varies by less could not be told from no error at all.
+LEAST_VALUE = 1e-32
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,18 @@ def checked(streams: Sequence[Float32], channels: Sequence[str], window: int) ->
             f"{rows} rows with at least one value in {len(streams)} streams: too few to train a window of {window} on; "
             f"give at least {least}, or a smaller window"
         )
+    _check_sizes(kept, channels)
     return [x for x in kept if len(x)]
+
+
+def _check_sizes(streams: Sequence[Float32], channels: Sequence[str]) -> None:
+    largest = np.fmax.reduce([np.fmax.reduce(np.abs(x), axis=0, initial=0.0) for x in streams])
+    small = np.flatnonzero((largest > 0.0) & (largest < LEAST_VALUE))
+    if len(small):
+        raise ConfigError(
+            f"channel '{channels[small[0]]}' holds no value above {largest[small[0]]:.3g}, too small for float32: give "
+            "it in a smaller unit"
+        )
 
 
 def _checked_stream(x: Float32, index: int, channels: int) -> Float32:

@@ -10,8 +10,9 @@ import yaml
 from typer.testing import CliRunner
 
 from stream_ae.cli.app import app
+from stream_ae.configuration import load
 from stream_ae.localdev.kafka import KAFKA
-from stream_ae.settings import WorkerSettings, load
+from stream_ae.settings import WorkerSettings
 
 COMPOSE: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "deploy" / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_ae.settings import load
+from stream_ae.configuration import load
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()

@@ -435,6 +435,15 @@ def test_a_successor_closes_the_event_that_its_predecessor_opened(cut: int) -> N
     assert first.left.events + second.left.events == whole.left.events
 
 
+def test_what_was_held_of_a_partition_is_gone_with_it() -> None:
+    one = bench(MeanModel(lookahead=2))
+    one.feed([reading(0), reading(1)])
+    answer(one)
+    assert one.pipeline.held[0] == 2
+    one.pipeline.revoke([P0])
+    assert one.pipeline.held == (0, 0)
+
+
 def test_a_foreign_commit_means_no_rewind() -> None:
     assert bench().pipeline.assign({P0: Position(7, "by another tool")}) == {}
 

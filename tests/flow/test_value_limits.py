@@ -3,10 +3,11 @@
 import orjson
 import pytest
 
+from stream_ae.configuration import load
 from stream_ae.errors import ConfigError
 from stream_ae.flow.headers import FLAG, header_text
 from stream_ae.records import Partition
-from stream_ae.settings import Settings, load
+from stream_ae.settings import Settings
 from tests.flow.raw_log import Bench, MeanModel, Raw
 
 START_MS = 1_700_000_000_000
@@ -17,7 +18,7 @@ def reading(offset: int, value: float) -> Raw:
 
 
 def bench(limits: dict[str, tuple[float | None, float | None]]) -> Bench:
-    settings = Settings.model_validate({"decide": {"limits": limits}})
+    settings = Settings.model_validate({"decide": {"limits": limits, "close_after": 1}})
     return Bench(settings, MeanModel(threshold=1e9), {Partition("raw", 0): None})
 
 

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import redis
 
-from stream_ae import settings
+from stream_ae import configuration
 from stream_ae.errors import ConfigError, TransientError
 from stream_ae.localdev.process import Launch, Server, free_port
 from stream_ae.localdev.stack import Stack
@@ -82,7 +82,7 @@ def test_free_ports_stay_clear_of_the_ports_of_outgoing_connections() -> None:
 
 
 def test_a_stack_points_the_settings_at_its_three_servers(stack: Stack) -> None:
-    loaded = settings.load(environment=stack.settings_overrides()).settings
+    loaded = configuration.load(environment=stack.settings_overrides()).settings
     assert loaded.kafka.bootstrap_servers == stack.kafka.address
     assert loaded.redis.url.get_secret_value() == stack.valkey.address
     assert loaded.mlflow.tracking_uri == stack.mlflow.address

@@ -31,7 +31,7 @@ def _trained(rows: Float32, **changes: object) -> Trained:
 def _error(trained: Trained, given: Float32, clean: Float64) -> float:
     """Mean squared error after denoising over that before it."""
     detector = AutoencoderDetector()
-    detector.detector_ = trained.detector
+    detector.detector_, detector.profile_ = trained.detector, None
     return float(np.square(detector.denoise(given) - clean).mean() / np.square(given - clean).mean())
 
 
@@ -61,7 +61,7 @@ def test_a_signal_without_noise_is_left_alone_and_comes_out_as_it_came_in() -> N
     trained = _trained(rows)
     assert [choice.by for choice in trained.detector.choices] == ["identity", "identity"]
     detector = AutoencoderDetector()
-    detector.detector_ = trained.detector
+    detector.detector_, detector.profile_ = trained.detector, None
     np.testing.assert_array_equal(detector.denoise(rows), rows)
 
 

@@ -7,12 +7,13 @@ import numpy as np
 
 from stream_ae.cli.demo.screen import Screen
 from stream_ae.cli.demo.world import World
+from stream_ae.configuration import load
 from stream_ae.kafka.admin import TopicSpec, create_topics, group_lag
 from stream_ae.kafka.driver import open_reader, open_sink
 from stream_ae.localdev import sample_ecg
 from stream_ae.localdev.replay import batches
 from stream_ae.records import Float32, Float64, Int64
-from stream_ae.settings import Settings, load
+from stream_ae.settings import Settings
 from stream_ae.tables import Series
 
 STREAM = "patient-100"

@@ -9,13 +9,14 @@ from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, signal
 from tempfile import TemporaryDirectory
 
 from stream_ae.clock import Clock, Deadline
+from stream_ae.configuration import NOT_SETTINGS, load
 from stream_ae.errors import TransientError
 from stream_ae.kafka.admin import group_lag
 from stream_ae.localdev.child import Child
 from stream_ae.localdev.stack import Stack
 from stream_ae.ports import ModelSignal, WorkerStatus
 from stream_ae.registry.signal import RedisSignal
-from stream_ae.settings import NOT_SETTINGS, Settings, load
+from stream_ae.settings import Settings
 
 LOOK_EVERY_S = 0.1
 OWN_SETTINGS = {
