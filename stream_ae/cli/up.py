@@ -46,7 +46,7 @@ def _serve(folder: Path, topics: bool) -> None:
         overrides = stack.settings_overrides()
         effective = load(environment={**os.environ, **overrides}).settings
         if topics:
-            create_topics(effective.kafka, [TopicSpec(name) for name in effective.topics.model_dump().values()])
+            create_topics(effective.kafka, [TopicSpec(name) for name in effective.topics.names()])
         for name, value in overrides.items():
             typer.echo(f"export {name}={value}")
         progress_console().print(f"\nMLflow: {stack.mlflow.address}/#/models?workflowType=machine_learning")

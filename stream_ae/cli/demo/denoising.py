@@ -54,7 +54,7 @@ class _Sample(msgspec.Struct):
 def denoise(world: World, screen: Screen) -> Denoised:
     """Train on clean seconds, serve, send noisy later ones, compare what comes out with the truth."""
     chosen = load(environment=world.environment | OPTIONS).settings
-    create_topics(chosen.kafka, [TopicSpec(name, 1) for name in chosen.topics.model_dump().values()])
+    create_topics(chosen.kafka, [TopicSpec(name, 1) for name in chosen.topics.names()])
     clean = sample_ecg.load()
     with screen.step("denoising: training a U-Net on 80 s of a clean electrocardiogram") as step:
         _train(world, clean[:TRAIN_ROWS])

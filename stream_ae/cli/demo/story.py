@@ -36,7 +36,7 @@ class Told:
 def tell(world: World, material: Material, screen: Screen, rate: float | None) -> Told:
     """Run the whole story on servers that answer. Without a rate the stream is paced by how fast training is here."""
     kafka, topics = world.settings.kafka, world.settings.topics
-    create_topics(kafka, [TopicSpec(name, PARTITIONS) for name in topics.model_dump().values()])
+    create_topics(kafka, [TopicSpec(name, PARTITIONS) for name in topics.names()])
     sink = open_sink(kafka, world.clock)
     try:
         _replay_training_part(world, material, screen, sink)
