@@ -15,7 +15,7 @@ KINDS: list[ModelKind] = ["dense", "conv1d", "variational", "conv1d-variational"
 
 @pytest.fixture(scope="module", params=KINDS)
 def fitted(request: pytest.FixtureRequest) -> AutoencoderDetector:
-    return AutoencoderDetector(model=request.param, window=16).fit(signal(1500))
+    return AutoencoderDetector(model=request.param, window=16, denoiser="autoencoder").fit(signal(1500))
 
 
 def test_it_finds_a_spike_and_takes_noise_away(fitted: AutoencoderDetector) -> None:
