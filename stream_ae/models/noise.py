@@ -77,15 +77,17 @@ class Spikes:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A baseline that wanders: two slow waves with periods from 0.7 to 11 windows, each up to `size` large."""
+    """A baseline that wanders: two waves with periods from `shortest` to `longest` windows, each up to `size` large."""
 
     size: float = 1.5
+    shortest: float = 0.3
+    longest: float = 11.0
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         time = torch.arange(x.shape[-1]) / x.shape[-1]
         size = self.size * _uniform(x, generator)
         for _ in range(2):
-            period = 2.0 ** (4.0 * _uniform(x, generator) - 0.5)
+            period = self.shortest * (self.longest / self.shortest) ** _uniform(x, generator)
             x = x + size * torch.sin(2 * math.pi * (time / period + _uniform(x, generator)))
         return x
 

@@ -18,7 +18,7 @@ from scipy import signal
 
 from stream_ae import AutoencoderDetector
 from stream_ae.records import Float64
-from tests.quality.classical import candidates
+from tests.quality.classical import best_of
 
 ROOT = Path(__file__).parents[2]
 RATE_HZ = 360
@@ -112,7 +112,7 @@ def snr_db(clean: Float64, estimate: NDArray[np.floating[Any]]) -> float:
 
 def best_classical(clean: Float64, noisy: Float64) -> tuple[float, str]:
     """The best SNR that any filter with any tuning reaches, and which one it was."""
-    return max((snr_db(clean, found(noisy)), name) for name, found in candidates(RATE_HZ))
+    return best_of(noisy, RATE_HZ, lambda found: snr_db(clean, found))
 
 
 def trained(clean: Float64, seed: int = 0, **options: object) -> AutoencoderDetector:
