@@ -220,7 +220,10 @@ class AutoencoderDetector:
         where = Path(folder)
         detector = serialization.load(where)
         rate = float(10.0**-detector.threshold)
+        side = detector.denoiser.network if detector.denoiser is not None else None
         loaded = cls(
+            denoiser="auto" if side is None else "unet",
+            clean=side is not None and not side.blind,
             model=_named(detector.network.config),
             window=detector.window,
             lookahead=detector.lookahead,

@@ -125,7 +125,7 @@ def model_folders(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
 
     folders = []
     for seed in (0, 1):
-        options = TrainingSettings(window=WINDOW, seed=seed, max_epochs=5, threads=1)
+        options = TrainingSettings(window=WINDOW, seed=seed, max_epochs=5, threads=1, denoiser="autoencoder")
         trained = train([signal_rows(1500, stream) for stream in range(2)], CHANNELS, options)
         folder = tmp_path_factory.mktemp(f"version-{seed}")
         save(trained.detector, folder)

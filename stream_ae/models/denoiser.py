@@ -11,6 +11,9 @@ from stream_ae.models.missing import filled
 from stream_ae.models.normaliser import CLIP, Normaliser
 from stream_ae.models.unet import UNet
 
+# Windows of 512 samples a second and core: 7,100 by 16 at once, 18,200 by 256 or 512, 12,700 by 2048.
+AT_ONCE_ON_CPU = 256
+
 
 @dataclass(frozen=True, slots=True)
 class SideNetwork:
@@ -25,6 +28,12 @@ class SideNetwork:
 
         A pure function of the window. Where the network answers NaN or infinity, so does this.
         """
+        if windows.device.type != "cpu":
+            return self._estimate(windows, normaliser, target)
+        parts = [self._estimate(part, normaliser, target) for part in torch.split(windows, AT_ONCE_ON_CPU)]
+        return torch.cat(parts)
+
+    def _estimate(self, windows: Tensor, normaliser: Normaliser, target: int) -> Tensor:
         observed = ~torch.isnan(windows)
         if self.blind:
             observed[..., target] = False

@@ -62,14 +62,14 @@ class Masking:
 
 @dataclass(frozen=True, slots=True)
 class Spikes:
-    """Single values thrown up or down: a share of values up to `share`, by up to `size` (of each channel its own), and
-    of any sign: from a rare click to salt and pepper."""
+    """Single values thrown up or down: a share of values up to `share`, smaller ones more often, by up to `size` (of
+    each channel its own), and of any sign: from a rare click to salt and pepper."""
 
     share: float = 0.25
     size: float = 10.0
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        hit = torch.rand(x.shape, generator=generator) < self.share * _uniform(x, generator)
+        hit = torch.rand(x.shape, generator=generator) < self.share * _uniform(x, generator).square()
         sign = torch.where(torch.rand(x.shape, generator=generator) < 0.5, -1.0, 1.0)
         size = self.size * _uniform(x, generator) * (0.3 + 0.7 * torch.rand(x.shape, generator=generator))
         return torch.where(hit, x + sign * size, x)
@@ -77,15 +77,17 @@ class Spikes:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A baseline that wanders: two slow waves with periods from 0.7 to 11 windows, each up to `size` large."""
+    """A baseline that wanders: two waves with periods from `shortest` to `longest` windows, each up to `size` large."""
 
     size: float = 1.5
+    shortest: float = 0.3
+    longest: float = 11.0
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         time = torch.arange(x.shape[-1]) / x.shape[-1]
         size = self.size * _uniform(x, generator)
         for _ in range(2):
-            period = 2.0 ** (4.0 * _uniform(x, generator) - 0.5)
+            period = self.shortest * (self.longest / self.shortest) ** _uniform(x, generator)
             x = x + size * torch.sin(2 * math.pi * (time / period + _uniform(x, generator)))
         return x
 
@@ -115,7 +117,7 @@ class Mixture:
 
 
 ANY_NOISE = Mixture(
-    ((Gaussian(), 0.6), (Drift(), 0.45), (Spikes(), 0.45), (Swap(0.02), 0.05), (Masking(), 0.25)),
+    ((Gaussian(), 0.75), (Drift(), 0.35), (Spikes(), 0.35), (Swap(0.02), 0.05), (Masking(), 0.25)),
 )
 """What a denoiser has to expect when nobody said which noise will come; some windows stay clean."""
 

@@ -177,7 +177,10 @@ def retrain_dies(step: Step) -> Fault:
 
 def _retrain_dies(stage: Stage, step: Step | None) -> None:
     stage.await_committed(dict.fromkeys(stage.feed.partitions, ENOUGH_TO_RETRAIN), "there is enough to train on")
-    changes: Mapping[str, Mapping[str, object]] = {"training": {"max_epochs": 2, "window": 8}, "retrain": RETRAIN}
+    changes: Mapping[str, Mapping[str, object]] = {
+        "training": {"max_epochs": 2, "window": 8, "denoiser": "autoencoder"},
+        "retrain": RETRAIN,
+    }
     config = written(with_changes(stage.pipeline.settings, changes), stage.folder, "retrain")
     log = stage.folder / "retrain.log"
     job = FORKS.Process(target=entry.run_retrain, args=(config, log, step))

@@ -23,7 +23,7 @@ SEED = 3
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("version")
-    options = TrainingSettings(window=WINDOW, max_epochs=5, threads=1)
+    options = TrainingSettings(window=WINDOW, max_epochs=5, threads=1, denoiser="autoencoder")
     save(train([signal_rows(1500)], CHANNELS, options).detector, folder)
     return folder
 

@@ -43,6 +43,11 @@ def candidates(rate_hz: float) -> Iterator[tuple[str, Filter]]:
         yield "running median", partial(without_running_median, width=round(width_s * rate_hz) | 1)
 
 
+def best_of(noisy: Float64, rate_hz: float, judge: Callable[[Float64], float]) -> tuple[float, str]:
+    """The best judgement that any filter with any tuning earns, and which one it was."""
+    return max((judge(found(noisy)), name) for name, found in candidates(rate_hz))
+
+
 def band_pass(x: Float64, rate_hz: float, low: float, high: float, order: int) -> Float64:
     """Butterworth, forwards and backwards; 0 leaves a side open."""
     if low:

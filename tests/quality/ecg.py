@@ -18,7 +18,7 @@ from scipy import signal
 
 from stream_ae import AutoencoderDetector
 from stream_ae.records import Float64
-from tests.quality.classical import candidates
+from tests.quality.classical import best_of
 
 ROOT = Path(__file__).parents[2]
 RATE_HZ = 360
@@ -58,6 +58,18 @@ class Row:
     snr_out: float
     best_classical: float
     best_filter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What happens to a person that the model has not seen; dB, means over the leads."""
+
+    person: str
+    noise: str
+    snr_in: float
+    as_it_is: float
+    chosen_anew: float
+    by: str
 
 
 def record_file() -> Path:
@@ -100,7 +112,7 @@ def snr_db(clean: Float64, estimate: NDArray[np.floating[Any]]) -> float:
 
 def best_classical(clean: Float64, noisy: Float64) -> tuple[float, str]:
     """The best SNR that any filter with any tuning reaches, and which one it was."""
-    return max((snr_db(clean, found(noisy)), name) for name, found in candidates(RATE_HZ))
+    return best_of(noisy, RATE_HZ, lambda found: snr_db(clean, found))
 
 
 def trained(clean: Float64, seed: int = 0, **options: object) -> AutoencoderDetector:
@@ -119,6 +131,39 @@ def rows(seeds: range, file: Path | None = None) -> Iterator[Row]:
         for name in NOISES:
             spoilt = test + noise(name, test, seed)
             yield Row(seed, name, snr_db(test, spoilt), snr_db(test, detector.denoise(spoilt)), *best[name])
+
+
+def people(clean: Float64) -> dict[str, Float64]:
+    """Persons that the model has not seen, made of the one that it has: other polarity, leads, pace, size and shape."""
+    bell = np.hanning(41) / np.hanning(41).sum()
+    steep = np.gradient(clean, axis=0)
+    return {
+        "flipped": -clean,
+        "leads swapped": clean[:, ::-1].copy(),
+        "slower": np.asarray(signal.resample(clean, len(clean) * 3 // 2)[: len(clean)]),
+        "faster": np.asarray(signal.resample(clean, len(clean) * 3 // 5)),
+        "larger": 2.0 * clean,
+        "smaller": 0.4 * clean,
+        "wide QRS": np.stack([np.convolve(lead, bell, "same") for lead in clean.T], axis=1),
+        "other shape": steep * clean.std(0) / steep.std(0),
+    }
+
+
+def unseen_rows(detector: AutoencoderDetector, clean: Float64, seed: int = 0) -> Iterator[Unseen]:
+    """What the model does to people that it has not seen, as it is and with its denoiser chosen anew on what comes in.
+
+    `clean` is the test part. The detector is left as it was.
+    """
+    before = detector.detector_
+    for person, truth in people(clean).items():
+        for name in NOISES:
+            spoilt = truth + noise(name, truth, seed)
+            detector.detector_ = before
+            as_it_is = snr_db(truth, detector.denoise(spoilt))
+            detector.choose_denoiser(spoilt)
+            by = ", ".join(choice.by for choice in detector.detector_.choices)
+            yield Unseen(person, name, snr_db(truth, spoilt), as_it_is, snr_db(truth, detector.denoise(spoilt)), by)
+    detector.detector_ = before
 
 
 def table(found: list[Row]) -> str:
@@ -140,6 +185,9 @@ def main() -> None:
         print(row, flush=True)
         found.append(row)
     print(table(found))
+    clean = reference(record_file())
+    for unseen in unseen_rows(trained(clean[TRAIN]), clean[TEST]):
+        print(unseen, flush=True)
 
 
 if __name__ == "__main__":
