@@ -22,9 +22,9 @@ def write_ecg(found: Sequence[ecg.Row], unseen: Sequence[ecg.Unseen]) -> None:
     worst = max(unseen, key=lambda one: one.snr_in - one.chosen_anew)
     lines = [
         "An electrocardiogram (record 100 of the MIT-BIH Arrhythmia Database, band-limited to 0.5-40 Hz) with noise "
-        "added: signal-to-noise ratio in dB, means over both leads. The model is one U-Net that is told nothing of the noise "
-        f"(`{ecg.OPTIONS}`), trained on the first 14 minutes and judged on 30 seconds later on; filters are tuned noise "
-        "by noise on the very part that they are judged on. *spread*: largest less smallest of the seeds.",
+        "added: signal-to-noise ratio in dB, means over both leads. The model is one U-Net that is told nothing of the "
+        f"noise (`{ecg.OPTIONS}`), trained on the first 14 minutes and judged on 30 seconds later on; filters are tuned "
+        "noise by noise on the very part that they are judged on. *spread*: largest less smallest of the seeds.",
         "",
         *ecg.table(list(found)).splitlines(),
         "",
@@ -37,7 +37,10 @@ def write_ecg(found: Sequence[ecg.Row], unseen: Sequence[ecg.Unseen]) -> None:
     for one in unseen:
         figures = f"{one.snr_in:.1f} | {one.as_it_is:.1f} | {one.chosen_anew:.1f}"
         lines.append(f"| {one.person} | {one.noise} | {figures} | {one.by} |")
-    lines += ["", f"At worst what was chosen is {worst.snr_in - worst.chosen:.1f} dB below its input ({worst.person})."]
+    lines += [
+        "",
+        f"At worst what was chosen is {worst.snr_in - worst.chosen_anew:.1f} dB below its input ({worst.person}).",
+    ]
     write_section(PAGE, "ecg", COMMAND, lines)
 
 
