@@ -77,10 +77,13 @@ class Spikes:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A baseline that wanders: two waves with periods from `shortest` to `longest` windows, each up to `size` large."""
+    """A baseline that wanders: two waves with periods from `shortest` to `longest` windows, each up to `size` large.
+
+    A wander that is faster than any that was learnt is not taken off (ECG, 1024 samples a window: 11.6 dB, not 17.2).
+    """
 
     size: float = 1.5
-    shortest: float = 0.3
+    shortest: float = 0.7
     longest: float = 11.0
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
