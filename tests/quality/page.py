@@ -23,8 +23,8 @@ def write_ecg(found: Sequence[ecg.Row], unseen: Sequence[ecg.Unseen]) -> None:
     lines = [
         "An electrocardiogram (record 100 of the MIT-BIH Arrhythmia Database, band-limited to 0.5-40 Hz) with noise "
         "added: signal-to-noise ratio in dB, means over both leads. The model is one U-Net that is told nothing of the "
-        f"noise (`{ecg.OPTIONS}`), trained on the first 14 minutes and judged on 30 seconds later on; filters are tuned "
-        "noise by noise on the very part that they are judged on. *spread*: largest less smallest of the seeds.",
+        f"noise (`{ecg.OPTIONS}`), trained on the first 14 minutes and judged on 30 seconds later on; filters are "
+        "tuned noise by noise on the very part that they are judged on. *spread*: largest less smallest of the seeds.",
         "",
         *ecg.table(list(found)).splitlines(),
         "",
