@@ -65,3 +65,11 @@ def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path) -> None:
     file = tmp_path / "stream-ae.yaml"
     file.write_text(yaml.group(1))
     assert load(file, {}).settings.pipeline == "pumps"
+
+
+def test_the_figures_of_quality_are_those_of_its_page() -> None:
+    section = README.split("## How anomalies are scored")[1].split("\n## ")[0]
+    figures = re.findall(r"\b0\.\d{3}\b", section)
+    page = (ROOT / "docs" / "QUALITY.md").read_text(encoding="utf-8")
+    assert len(figures) == 3
+    assert [figure for figure in figures if figure not in page] == []

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.quality import data, ecg, page, sensors
+from tests.quality import data, ecg, page, sensors, speed
 
 KEPT = Path("var/quality")
 
@@ -15,6 +15,7 @@ def main() -> int:
         )
         return 2
     page.write_sensors(sensors.measured(KEPT / "sensors.jsonl"))
+    page.write_speed(list(speed.speeds()))
     found = list(ecg.rows(range(len(sensors.SEEDS))))
     clean = ecg.reference(ecg.record_file())
     page.write_ecg(found, list(ecg.unseen_rows(ecg.trained(clean[ecg.TRAIN]), clean[ecg.TEST])))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.page import write_section
-from tests.quality import ecg
+from tests.quality import ecg, speed
 from tests.quality.sensors import ADAPTED, OURS, PEERS, Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "QUALITY.md"
@@ -42,6 +42,12 @@ def write_ecg(found: Sequence[ecg.Row], unseen: Sequence[ecg.Unseen]) -> None:
         f"At worst what was chosen is {worst.snr_in - worst.chosen_anew:.1f} dB below its input ({worst.person}).",
     ]
     write_section(PAGE, "ecg", COMMAND, lines)
+
+
+def write_speed(found: Sequence[speed.Speed]) -> None:
+    said = "; ".join(f"{one.rows_per_s / 1000:.0f}k rows/s at {one.batch} windows a batch" for one in found)
+    text = f"The default model with {speed.CHANNELS} channels, windows in and answers out, one core, CPU time: {said}."
+    write_section(PAGE, "speed", COMMAND, [text])
 
 
 def _detection(rows: Sequence[Row]) -> list[str]:
