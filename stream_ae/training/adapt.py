@@ -111,11 +111,16 @@ def _rows(segments: Sequence[Float32]) -> int:
 
 
 def _windows(detector: Detector, segments: Sequence[Float32], at_most: int) -> Iterator[Float32]:
-    """Windows (B, C, T) about rows with a value, evenly spread, B <= BATCH."""
+    """Windows (B, C, T) about rows with a value, evenly spread, B <= BATCH.
+
+    Those of a segment's first rows are padded, and score as no later row does: they count only where there is little
+    else.
+    """
     every = max(-(-_rows(segments) // at_most), 1)
     for x in segments:
         views = windows_of(x, detector.window, detector.lookahead)
-        chosen = np.flatnonzero((~np.isnan(x)).any(1))[::every]
+        padded = detector.window - 1 - detector.lookahead if len(x) >= 2 * detector.window else 0
+        chosen = padded + np.flatnonzero((~np.isnan(x[padded:])).any(1))[::every]
         for begin in range(0, len(chosen), BATCH):
             yield views[chosen[begin : begin + BATCH]]
 
