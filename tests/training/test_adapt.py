@@ -40,15 +40,6 @@ def scores(x: Float32, profiles: Profiles) -> Float64:
     return detector().infer(served.to_model(windows, np.ones(len(x), np.int64))).score
 
 
-def test_the_padded_windows_of_a_streams_first_rows_do_not_raise_its_threshold() -> None:
-    waves = np.sin(np.arange(3000)[:, None] / np.array([9.0, 7.0]))
-    x = (waves + np.random.default_rng(0).normal(0, 0.1, waves.shape)).astype(np.float32)
-    model = train([x], ("a", "b"), TrainingSettings(window=16, max_epochs=4, threads=1)).detector
-    profiles = adapted(model, {"s": [x[:1000]]}, "threshold", 0.005)
-    # A threshold made for rows like these; 15 padded ones among 1,000 would set it.
-    assert profiles.threshold[0] < model.threshold + 1.0
-
-
 def test_the_threshold_is_what_the_asked_share_of_recent_rows_exceeds() -> None:
     x = rows(seed=1, noise=0.15)
     profiles = learnt(x)
