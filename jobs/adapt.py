@@ -43,6 +43,7 @@ log = Log("adapt")
 
 TAG = "stream_ae."
 RUN_KEY = f"{TAG}run_key"
+MODEL = f"{TAG}model"
 
 
 class Outcome(IntEnum):
@@ -115,7 +116,7 @@ def _adapt(world: World, settings: Settings, progress: Progress, scratch: Path) 
     save(profiles, folder)
     tags = {
         RUN_KEY: key,
-        TAG + "model": f"{model.name}/{model.version}",
+        MODEL: f"{model.name}/{model.version}",
         TAG + "topic": settings.topics.raw,
         TAG + "offsets": span.offsets,
         TAG + "code_version": _software(),

@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from jobs import adapt as adapting
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.configuration import load as load_settings
 from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
@@ -68,6 +69,7 @@ class World:
     store: ModelStore
     signal: ModelSignal
     clock: Clock
+    profiles: adapting.Registry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,10 @@ def retrain(world: World, settings: Settings, progress: Progress) -> Outcome:
     """Run one retraining. Raises ConfigError for settings that cannot work; everything else is an outcome."""
     try:
         with world.signal.lock("retrain", settings.retrain.lock_lease_s), _scratch() as scratch:
-            return _retrain(world, settings, progress, scratch)
+            outcome = _retrain(world, settings, progress, scratch)
+            if outcome == Outcome.PROMOTED:
+                _learn_profiles(world, settings, progress)
+            return outcome
     except LockHeldError as error:
         progress.say(f"another retraining of pipeline {settings.pipeline} is running: {error}")
         return Outcome.LOCKED
@@ -132,6 +137,28 @@ def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path
         return Outcome.NOT_PROMOTED
     world.store.promote(candidate.version)
     return _rolled_out(world, settings, progress, candidate, champion)
+
+
+def _learn_profiles(world: World, settings: Settings, progress: Progress) -> None:
+    """Anew for the version that is in service now, if streams had profiles: those before do not apply to it.
+
+    Whatever comes of it, the retraining stands; `jobs.adapt` tries again at its next run.
+    """
+    try:
+        if world.profiles is None or not _outdated(world.profiles.store.champion(), world.store.champion()):
+            return
+        registries = adapting.Registry(world.store, world.signal), world.profiles
+        others = adapting.World(world.reader, *registries, world.clock)
+        adapting.adapt(others, settings, adapting.Progress(progress.say, progress.collected))
+    except TransientError as error:
+        progress.say(f"the version is in service, but no profiles were learnt for it, a server is away: {error}")
+
+
+def _outdated(profiles: ModelVersion | None, model: ModelVersion | None) -> bool:
+    """Whether there are profiles, and of another version than the model."""
+    if profiles is None or model is None:
+        return False
+    return profiles.tags.get(adapting.MODEL) != f"{model.name}/{model.version}"
 
 
 def _champion(store: ModelStore, scratch: Path, progress: Progress) -> _Champion | None:
@@ -207,10 +234,13 @@ def run(settings: Settings, progress: Progress | None = None) -> int:
     clock = SystemClock()
     reader = open_reader(settings.kafka, clock)
     signal = RedisSignal(settings.redis, settings.pipeline, clock)
+    profiles_signal = RedisSignal(settings.redis, settings.profiles, clock)
     try:
-        world = World(reader, MlflowStore(settings.mlflow, settings.pipeline), signal, clock)
+        profiles = adapting.Registry(MlflowStore(settings.mlflow, settings.profiles), profiles_signal)
+        world = World(reader, MlflowStore(settings.mlflow, settings.pipeline), signal, clock, profiles)
         outcome = retrain(world, settings, progress or logged_progress())
     finally:
+        profiles_signal.close()
         signal.close()
         reader.close()
     log.info("retraining ended", outcome=outcome.name.lower(), exit_code=int(outcome))

@@ -1,11 +1,14 @@
 """Retraining: one shot, idempotent, locked; the exit code says how it ended."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jobs import adapt as adapting
+from jobs.adapt import Registry
 from jobs.retrain import RUN_KEY, Outcome, Progress, World, retrain
 from stream_ae.models.serialization import load
 from stream_ae.ports import Health, WorkerStatus
@@ -201,3 +204,34 @@ def test_a_run_that_died_after_registering_is_finished_by_the_next(retraining: R
     again.run()
     assert [version.version for version in again.store.versions()] == ["1"]
     assert again.champion.version == "1"
+
+
+def _profiled(retraining: Retraining) -> Registry:
+    """The same pipeline with a registry of profiles."""
+    profiles = Registry(
+        InMemoryStore(retraining.clock, retraining.settings.profiles),
+        InMemorySignal(retraining.redis, retraining.settings.profiles),
+    )
+    retraining.world = replace(retraining.world, profiles=profiles)
+    return profiles
+
+
+def test_where_streams_have_profiles_a_retraining_learns_them_for_the_new_version(retraining: Retraining) -> None:
+    profiles = _profiled(retraining)
+    retraining.send(waves(600))
+    retraining.run()
+    models = Registry(retraining.store, retraining.signal)
+    others = adapting.World(retraining.world.reader, models, profiles, retraining.clock)
+    adapting.adapt(others, retraining.settings, adapting.Progress(retraining.said.append, lambda done, total: None))
+    retraining.send(waves(300, first=600))
+    assert retraining.run() == Outcome.PROMOTED
+    champion = profiles.store.champion()
+    assert champion is not None
+    assert champion.tags[adapting.MODEL] == "default/2"
+
+
+def test_where_no_stream_has_a_profile_a_retraining_learns_none(retraining: Retraining) -> None:
+    profiles = _profiled(retraining)
+    retraining.send(waves(600))
+    assert retraining.run() == Outcome.PROMOTED
+    assert profiles.store.versions() == []
