@@ -6,14 +6,10 @@ Exit codes: 0 published or nothing new to do, 2 configuration, 4 there is no mod
 5 another learning is running, 7 a server is away, 130 interrupted.
 """
 
-import json
-import signal as signals
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import IntEnum
-from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -21,9 +17,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
 from stream_ae.clock import Clock, SystemClock
-from stream_ae.configuration import load as load_settings
-from stream_ae.digest import folder_digest
+from stream_ae.digest import fingerprint, folder_digest
 from stream_ae.errors import ConfigError, DigestError, LockHeldError, ModelError, TransientError
 from stream_ae.flow.profile_folder import save
 from stream_ae.flow.profiles import Profiles
@@ -35,14 +31,12 @@ from stream_ae.records import ModelIdentity, ModelVersion
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
-from stream_ae.telemetry import Log, set_up_logging
+from stream_ae.telemetry import Log
 from stream_ae.training.adapt import adapted, by_stream, gathered
 from stream_ae.training.span import Span, span_of
 
 log = Log("adapt")
 
-TAG = "stream_ae."
-RUN_KEY = f"{TAG}run_key"
 MODEL = f"{TAG}model"
 
 
@@ -50,11 +44,11 @@ class Outcome(IntEnum):
     """How it ended: the exit code that a scheduler sees, with the meanings of `jobs.retrain`."""
 
     PUBLISHED = 0
-    CONFIG = 2
+    CONFIG = EXIT_CONFIG
     UNUSABLE_DATA = 4
     LOCKED = 5
     SERVER_AWAY = 7
-    INTERRUPTED = 130
+    INTERRUPTED = EXIT_INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +113,7 @@ def _adapt(world: World, settings: Settings, progress: Progress, scratch: Path) 
         MODEL: f"{model.name}/{model.version}",
         TAG + "topic": settings.topics.raw,
         TAG + "offsets": span.offsets,
-        TAG + "code_version": _software(),
+        TAG + "code_version": software(),
     }
     made = _registered(world.profiles.store, folder, tags, profiles, before)
     world.profiles.store.promote(made.version)
@@ -193,14 +187,10 @@ def _announced(world: World, made: ModelVersion, progress: Progress) -> Outcome:
 def _run_key(settings: Settings, span: Span, model: ModelIdentity) -> str:
     """What the profiles depend on, as one name: the same records, model, settings and code give the same key."""
     parts = [
-        _software(), settings.topics.raw, span.offsets, model.digest, settings.adapt.model_dump_json(),
+        software(), settings.topics.raw, span.offsets, model.digest, settings.adapt.model_dump_json(),
         settings.decode.model_dump_json(), settings.training.false_alarm_rate,
     ]  # fmt: skip
-    return sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _software() -> str:
-    return f"stream-ae {version('stream-ae')}"
+    return fingerprint(parts)
 
 
 def run(settings: Settings, progress: Progress | None = None) -> int:
@@ -231,17 +221,7 @@ def logged_progress() -> Progress:
 
 def main(config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None) -> None:
     """Learn the profiles of all streams once; the exit code says how it ended."""
-    # A scheduler's SIGTERM is Ctrl-C: the lock is given back and the scratch folder goes.
-    signals.signal(signals.SIGTERM, signals.default_int_handler)
-    try:
-        settings = load_settings(config).settings
-        set_up_logging(settings.log.level)
-        raise typer.Exit(run(settings))
-    except ConfigError as error:
-        typer.echo(f"adapt: error: {error}", err=True)
-        raise typer.Exit(Outcome.CONFIG) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(Outcome.INTERRUPTED) from None
+    run_once("adapt", config, run)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,10 @@ Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the cha
 130 interrupted.
 """
 
-import signal as signals
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -20,8 +18,8 @@ from typing import Annotated
 import typer
 
 from jobs import adapt as adapting
+from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
 from stream_ae.clock import Clock, SystemClock
-from stream_ae.configuration import load as load_settings
 from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
 from stream_ae.kafka.driver import open_reader
 from stream_ae.models.detector import Detector
@@ -33,7 +31,7 @@ from stream_ae.registry.rollout import roll_out
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
-from stream_ae.telemetry import Log, set_up_logging
+from stream_ae.telemetry import Log
 from stream_ae.training import Epoch, Trained, evaluate, train
 from stream_ae.training.collect import Collected
 from stream_ae.training.dataset import HeldOut
@@ -43,8 +41,6 @@ from stream_ae.training.span import Span, collect, newest_span, run_key
 
 log = Log("retrain")
 
-TAG = "stream_ae."
-RUN_KEY = f"{TAG}run_key"
 VERDICT = f"{TAG}verdict"
 
 
@@ -52,13 +48,13 @@ class Outcome(IntEnum):
     """How a retraining ended: the exit code that a scheduler sees."""
 
     PROMOTED = 0
-    CONFIG = 2
+    CONFIG = EXIT_CONFIG
     NOT_PROMOTED = 3
     UNUSABLE_DATA = 4
     LOCKED = 5
     ROLLED_BACK = 6
     SERVER_AWAY = 7
-    INTERRUPTED = 130
+    INTERRUPTED = EXIT_INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +100,9 @@ def retrain(world: World, settings: Settings, progress: Progress) -> Outcome:
 
 
 def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path) -> Outcome:
-    software = f"stream-ae {version('stream-ae')}"
     champion = _champion(world.store, scratch, progress)
     span = newest_span(world.reader, settings, world.clock.wall_ms())
-    key = run_key(span, settings, software)
+    key = run_key(span, settings, software())
     if champion is not None and champion.version.tags.get(RUN_KEY) == key:
         progress.say(f"version {champion.version.version} was trained on exactly this span: nothing to do")
         return _rolled_out(world, settings, progress, champion.version, champion)
@@ -130,7 +125,7 @@ def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path
     for warning in trained.report.warnings:
         progress.say(f"warning: {warning}")
     judged = _judged(trained.detector, champion, trained.held_out, settings.retrain.tolerance)
-    tags = _lineage(settings, span, champion) | {RUN_KEY: key, TAG + "code_version": software, VERDICT: judged.reason}
+    tags = _lineage(settings, span, champion) | {RUN_KEY: key, TAG + "code_version": software(), VERDICT: judged.reason}
     candidate = _registered(world.store, trained, scratch, tags)
     progress.say(f"registered {candidate.name}/{candidate.version}: {judged.reason}")
     if not judged.promote:
@@ -258,17 +253,7 @@ def logged_progress() -> Progress:
 
 def main(config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None) -> None:
     """Retrain once; the exit code says how it ended."""
-    # A scheduler's SIGTERM is Ctrl-C: the lock is given back and the scratch folder goes.
-    signals.signal(signals.SIGTERM, signals.default_int_handler)
-    try:
-        settings = load_settings(config).settings
-        set_up_logging(settings.log.level)
-        raise typer.Exit(run(settings))
-    except ConfigError as error:
-        typer.echo(f"retrain: error: {error}", err=True)
-        raise typer.Exit(Outcome.CONFIG) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(Outcome.INTERRUPTED) from None
+    run_once("retrain", config, run)
 
 
 if __name__ == "__main__":

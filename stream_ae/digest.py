@@ -1,6 +1,8 @@
-"""One number for the content of a version folder, wherever it lies."""
+"""One number for the content of a version folder, wherever it lies, and one name for what a run depends on."""
 
 import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from stream_ae.errors import ModelError
@@ -23,6 +25,11 @@ def folder_digest(folder: Path, without: str = "") -> str:
         total.update(f"{len(name.encode())} {name} {path.stat().st_size}\n".encode())
         total.update(file_digest(path).encode())
     return total.hexdigest()
+
+
+def fingerprint(parts: Sequence[object]) -> str:
+    """One short name for these values, as JSON writes them: the same values give the same name."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:

@@ -13,7 +13,7 @@ from stream_ae.ports import RecordReader
 from stream_ae.records import Float32, Float64
 from stream_ae.settings import ProfileKind, Settings
 from stream_ae.training.collect import Collected, Collector
-from stream_ae.training.span import Counted, Span
+from stream_ae.training.span import Counted, Span, read_into
 
 # A stream's threshold lies at most this far below the fleet's: a calm span must not make every tremble an alarm.
 # Measured on ASD and SMD, adapted every hour over two days, with a fleet threshold of 2.3: 1.5 as the lowest gives .9 %
@@ -38,12 +38,7 @@ def gathered(
 ) -> Collected:
     """The span's samples, flagged ones too: without them a machine that has drifted would never stop being flagged."""
     collector = Collector(channels, settings.decode, settings.adapt.max_samples)
-    done = 0
-    for batch in reader.read(span.ranges):
-        collector.add(batch)
-        done += len(batch)
-        if progress is not None:
-            progress(done)
+    read_into(collector, reader, span, progress)
     return collector.collected(min_length=1)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from stream_ae.models.linear import LinearView
 from stream_ae.training.dataset import WindowSet
+from stream_ae.training.normalise import ROUNDING, TINY
 
 # VUS-PR of ASD / SMD / SKAB with the fused score, by samples that the components see: 10 .57/.68/.86, 16 .54/.69/.88,
 # 20 .53/.70/.87; by the share of the variance that they explain, at 16: .7 .52/.65/.85, .8 .54/.69/.88, .9 .52/.68/.86.
@@ -14,9 +15,6 @@ MOST_COMPONENTS = 64
 SAMPLED_WINDOWS = 8192
 # Halko et al. 2011, section 1.6: a few more directions than wanted, a few passes, and the wanted ones are exact.
 OVERSAMPLING, PASSES = 8, 4
-# Smaller than this against the largest value, a spread is float32 rounding, not signal.
-ROUNDING = 1e-5
-TINY = 1e-30
 
 
 def fitted_linear(windows: WindowSet, lookahead: int, seed: int) -> LinearView:

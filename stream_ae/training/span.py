@@ -1,13 +1,12 @@
 """A bounded span of the raw topic, read for training."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import msgspec
 import numpy as np
 
+from stream_ae.digest import fingerprint
 from stream_ae.errors import ConfigError
 from stream_ae.ports import OffsetRange, RecordReader
 from stream_ae.records import Int64, Partition, RecordBatch
@@ -81,12 +80,7 @@ def collect(
         channels = _channels(reader, settings, span)
     flagged = _flagged_offsets(reader, settings, span)
     collector = Collector(channels, settings.decode, settings.retrain.max_samples, flagged)
-    done = 0
-    for batch in reader.read(span.ranges):
-        collector.add(batch)
-        done += len(batch)
-        if progress is not None:
-            progress(done)
+    read_into(collector, reader, span, progress)
     collected = collector.collected(min_length=settings.training.window)
     if collected.kept < settings.retrain.min_samples:
         raise ConfigError(
@@ -97,10 +91,20 @@ def collect(
     return collected
 
 
+def read_into(collector: Collector, reader: RecordReader, span: Span, progress: Counted | None = None) -> None:
+    """Gather every record of the span; `progress` hears how many there have been."""
+    done = 0
+    for batch in reader.read(span.ranges):
+        collector.add(batch)
+        done += len(batch)
+        if progress is not None:
+            progress(done)
+
+
 def run_key(span: Span, settings: Settings, software: str) -> str:
     """What a training depends on, as one name: the same data, settings and code give the same key."""
     parts = [software, settings.topics.raw, span.offsets, settings.training.model_dump_json()]
-    return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return fingerprint(parts)
 
 
 def _channels(reader: RecordReader, settings: Settings, span: Span) -> tuple[str, ...]:

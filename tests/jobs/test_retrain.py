@@ -9,7 +9,8 @@ import pytest
 
 from jobs import adapt as adapting
 from jobs.adapt import Registry
-from jobs.retrain import RUN_KEY, Outcome, Progress, World, retrain
+from jobs.one_shot import RUN_KEY
+from jobs.retrain import Outcome, Progress, World, retrain
 from stream_ae.models.serialization import load
 from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import Float32, ModelVersion

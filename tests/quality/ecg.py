@@ -5,7 +5,6 @@ learns on the first part, is judged on a later one, and hears nothing of the noi
 tuned, noise by noise, on the very part that they are judged on.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from scipy import signal
 
 from stream_ae import AutoencoderDetector
 from stream_ae.records import Float64
+from tests.quality import data
 from tests.quality.classical import best_of
 
-ROOT = Path(__file__).parents[2]
 RATE_HZ = 360
 BAND_HZ = (0.5, 40.0)
 TRAIN = slice(0, 300_000)
@@ -74,7 +73,7 @@ class Unseen:
 
 def record_file() -> Path:
     """Where the record lies, or would lie."""
-    return Path(os.environ.get("STREAM_AE_DATA", ROOT / "../shared/data")) / "ecg" / "mitdb100_first20min.npz"
+    return data.ROOT / "ecg" / "mitdb100_first20min.npz"
 
 
 def reference(file: Path) -> Float64:
