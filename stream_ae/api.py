@@ -119,10 +119,11 @@ class AutoencoderDetector:
     def adapt(self, x_recent: ArrayLike, kind: ProfileKind = "threshold") -> Self:
         """Adapt to the stream that x_recent (N, C) is of, without labels, as `stream-ae adapt` does for every stream.
 
-        `predict` then uses the stream's own threshold. With kind `full` the rows are also mapped from the centre and
-        scale that the stream has to those that the model was fitted on, and answers are mapped back. Calling it again
-        replaces what it learnt before; `copy.copy(detector).adapt(...)` leaves the detector as it is, and shares its
-        network. Raises ConfigError if there are too few rows.
+        `predict` then uses the stream's own threshold, and `denoise` leaves alone what the model's choice does harm to
+        in this stream (unless `denoiser` settled that unmeasured). With kind `full` the rows are also mapped from the
+        centre and scale that the stream has to those that the model was fitted on, and answers are mapped back. Calling
+        it again replaces what it learnt before; `copy.copy(detector).adapt(...)` leaves the detector as it is, and
+        shares its network. Raises ConfigError if there are too few rows.
         """
         profiles = adapted(self._fitted(), {_STREAM: [self._checked(_rows(x_recent))]}, kind, self.false_alarm_rate)
         self.profile_ = profiles
@@ -140,8 +141,14 @@ class AutoencoderDetector:
         return finite
 
     def predict(self, x: ArrayLike) -> Int64:
-        """(N,) 1 where the score is above the calibrated threshold, else 0."""
-        return (self.decision_function(x) > self.threshold_).astype(np.int64)
+        """(N,) 1 where the score is above the calibrated threshold, else 0.
+
+        In the first rows the window reaches back beyond the start of x: there the model's start threshold counts,
+        unless it is the lower one.
+        """
+        score, served = self.decision_function(x), self._served()
+        row = np.arange(len(score))
+        return (score > served.held_against(np.full(len(score), len(served.thresholds) - 1), row)).astype(np.int64)
 
     def explain(self, x: ArrayLike) -> Float32:
         """(N, C) each channel's share of the score; rows sum to 1."""
@@ -263,7 +270,8 @@ class AutoencoderDetector:
         served = self._served()
         for windows in self._windows(rows):
             own = _own(served, windows)
-            yield served.restored(served.model.infer(served.to_model(windows, own)), own)
+            inference = served.model.infer(served.to_model(windows, own))
+            yield served.restored(inference, own, served.given(windows, own))
 
     def _from_model(self, windows: Float32) -> Float32:
         served = self._served()

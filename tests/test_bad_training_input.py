@@ -151,7 +151,6 @@ def test_five_hundred_channels_train_and_a_fault_in_a_fifth_of_them_is_found(mod
     assert detector.predict(x)[HIT] == 1
 
 
-@pytest.mark.xfail(reason="the score is a mean over channels: one of 500 drowns in it", strict=False)
 @pytest.mark.parametrize("model", ["dense", "variational"])
 def test_a_fault_in_one_of_five_hundred_channels_is_found(model: str) -> None:
     detector = _detector(model).fit(_rows(channels=500))

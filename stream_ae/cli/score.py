@@ -97,21 +97,25 @@ def answer(detector: "Detector", table: "Table") -> Answers:
     """Score and denoise every row; streams do not see each other."""
     import numpy as np
 
+    from stream_ae.flow.age import held_against
+    from stream_ae.flow.decide import flagged
     from stream_ae.flow.window import windows_of
 
     count = len(table.frame)
     x_hat = np.empty((count, len(detector.channels)), np.float32)
     score = np.empty(count, np.float64)
     guiltiest = np.empty(count, np.int64)
+    threshold = np.empty(count, np.float64)
     values = table.values()
     for rows in table.rows_of_streams().values():
+        threshold[rows] = held_against(detector, detector.threshold, np.arange(len(rows)))
         windows = windows_of(values[rows], detector.window, detector.lookahead)
         for begin in range(0, len(rows), WINDOWS_AT_ONCE):
             some = slice(begin, begin + WINDOWS_AT_ONCE)
             inference = detector.infer(windows[some])
             x_hat[rows[some]], score[rows[some]] = inference.x_hat, inference.score
             guiltiest[rows[some]] = inference.share.argmax(1)
-    return Answers(x_hat, score, ~(score <= detector.threshold), guiltiest)
+    return Answers(x_hat, score, flagged(score, threshold), guiltiest)
 
 
 @contextmanager

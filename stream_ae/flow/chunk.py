@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stream_ae.flow.columns import Decoded
-from stream_ae.flow.decide import States
+from stream_ae.flow.decide import Decided, States
 from stream_ae.flow.profiles import Served
 from stream_ae.records import Bool, Float32, Float64, Inference, Int32, Int64, Reason, RecordBatch, Rejection
 
@@ -14,7 +14,7 @@ from stream_ae.records import Bool, Float32, Float64, Inference, Int32, Int64, R
 @dataclass(frozen=True, slots=True)
 class Answered:
     """Row i is about sample i of the chunk; `served` is the index into what the chunk was served by, `profile` a row
-    of that. Axes as in `Inference`.
+    of that, `threshold` what the score was held against. Axes as in `Inference`.
 
     codes:  by the index of what served, where models give them; NaN for samples that another one answered.
     """
@@ -24,25 +24,27 @@ class Answered:
     p_value: Float64
     share: Float32
     expected: Float32
+    threshold: Float64
     state: States
     served: Int32
     profile: Int64
     codes: dict[int, Float32] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, inference: Inference, state: States, served: int, profile: Int64) -> "Answered":
+    def of(cls, inference: Inference, decided: Decided, served: int, profile: Int64) -> "Answered":
         """One model answered all samples at once."""
         by, said = np.full(len(inference), served, np.int32), inference
         codes = {served: said.code} if said.code is not None else {}
-        return cls(said.x_hat, said.score, said.p_value, said.share, said.compared, state, by, profile, codes)
+        answers = said.x_hat, said.score, said.p_value, said.share, said.compared
+        return cls(*answers, decided.threshold, decided.state, by, profile, codes)
 
     @classmethod
     def none_yet(cls, samples: int, channels: int) -> "Answered":
         shape = (samples, channels)
         x_hat, share, expected = (np.zeros(shape, np.float32) for _ in range(3))
-        score, p_value = np.zeros(samples, np.float64), np.zeros(samples, np.float64)
+        score, p_value, threshold = (np.zeros(samples, np.float64) for _ in range(3))
         state, served, profile = np.zeros(samples, np.int8), np.zeros(samples, np.int32), np.zeros(samples, np.int64)
-        return cls(x_hat, score, p_value, share, expected, state, served, profile)
+        return cls(x_hat, score, p_value, share, expected, threshold, state, served, profile)
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Chunk:
     """A taken batch. Sample i has the token `first_token + i`, by which its answer finds it.
 
     slots, fresh:  (N,) of each sample.
+    age:           (N,) samples of its stream before each, see `flow.age`.
     waiting:       (rows,) live records that have not left yet.
     unanswered:    (rows,) samples of each record that the model has not answered yet.
     served:        what it was taken for, then anything later that answered some of it.
@@ -61,6 +64,7 @@ class Chunk:
     decoded: Decoded
     slots: Int64
     fresh: Bool
+    age: Int64
     first_token: int
     waiting: Bool
     unanswered: Int64
@@ -90,12 +94,12 @@ class Chunk:
         return sorted([*self.decoded.rejections, *self.refused], key=lambda rejection: rejection.row)
 
     def fill(
-        self, samples: Int64, inference: Inference, picked: Int64, state: States, served: Served, profile: Int64
+        self, samples: Int64, inference: Inference, picked: Int64, decided: Decided, served: Served, profile: Int64
     ) -> None:
         """Note the answers `picked` from an inference for some of the samples; `profile` as in `Answered`."""
         number = self._number_of(served)
         if len(samples) == self.samples == len(inference) and bool((samples[1:] > samples[:-1]).all()):
-            self.answers = Answered.of(inference, state, number, profile)
+            self.answers = Answered.of(inference, decided, number, profile)
             self.unanswered[:] = 0
             return
         if self.answers is None:
@@ -105,7 +109,8 @@ class Chunk:
         self.answers.p_value[samples] = inference.p_value[picked]
         self.answers.share[samples] = inference.share[picked]
         self.answers.expected[samples] = inference.compared[picked]
-        self.answers.state[samples] = state[picked]
+        self.answers.threshold[samples] = decided.threshold[picked]
+        self.answers.state[samples] = decided.state[picked]
         self.answers.served[samples] = number
         self.answers.profile[samples] = profile[picked]
         if inference.code is not None:

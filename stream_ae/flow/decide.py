@@ -1,5 +1,6 @@
 """From scores to events: what is an anomaly, and where one begins and ends."""
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -29,6 +30,14 @@ class State(IntEnum):
     OPEN = 1
     ONGOING = 2
     CLOSE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """(N,) the state of each sample, and what its score was held against."""
+
+    state: States
+    threshold: Float64
 
 
 def flagged(score: Float64, threshold: float | Float64) -> Bool:

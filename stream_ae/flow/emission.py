@@ -197,7 +197,7 @@ def _report(chunk: Chunk, answers: Answered, samples: Int64, served: Served) -> 
         offset=records.offset[row],
         state=[State(state).name.lower() for state in answers.state[samples].tolist()],
         score=answers.score[samples],
-        threshold=served.thresholds[profile],
+        threshold=answers.threshold[samples],
         profile=[served.profile if row else None for row in profile.tolist()],
         p_value=answers.p_value[samples],
         observed=decoded.values[samples],

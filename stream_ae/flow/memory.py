@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from stream_ae.flow.admission import Arrivals, Rules, admit, broken_blocks
+from stream_ae.flow.age import Ages
 from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.columns import Decoded, reject
 from stream_ae.flow.grouping import grouped, grown
@@ -33,6 +34,7 @@ class Memory:
         self._profile = np.zeros(0, np.int64)
         self._table = StreamTable()
         self._windows = Windows(len(model.channels), model.window, model.lookahead)
+        self._ages = Ages()
         self._horizon = Horizon(depth_of(model.window, close_after))
         self._shadows = Shadows()
         self._next_token = 0
@@ -143,7 +145,8 @@ class Memory:
         live_from = _by_number(partitions, {number: progress.live_from for number, progress in partitions.items()})
         waiting = records.offset >= live_from[records.partition]
         unanswered = np.bincount(decoded.samples.row, minlength=len(records))
-        return Chunk(records, decoded, slots, fresh, self._next_token, waiting, unanswered, [self._served])
+        age = self._ages.push(slots, fresh)
+        return Chunk(records, decoded, slots, fresh, age, self._next_token, waiting, unanswered, [self._served])
 
     def _needed(
         self, arrivals: Arrivals, fresh: Bool, refused: Collection[int], records: RecordBatch, at_ms: Int64
@@ -175,6 +178,7 @@ class Memory:
 
     def _reserve(self) -> None:
         self._windows.reserve(self._table.capacity)
+        self._ages.reserve(self._table.capacity)
         self._horizon.reserve(self._table.capacity)
         self._profile = grown(self._profile, self._table.capacity)
 

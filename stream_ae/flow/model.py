@@ -31,6 +31,11 @@ class ServedModel(Protocol):
         """A score above it is an anomaly."""
         ...
 
+    @property
+    def start_threshold(self) -> float:
+        """The same for samples whose window reaches back beyond the first sample of their stream."""
+        ...
+
     def infer(self, windows: Float32) -> Inference:
         """Answer windows (B, C, T) in the input's units, NaN = missing, oldest sample first.
 

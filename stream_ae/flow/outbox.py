@@ -8,7 +8,7 @@ import numpy as np
 
 from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.dead_letter_limits import DeadLetterLimits
-from stream_ae.flow.decide import Decider, flagged
+from stream_ae.flow.decide import Decided, Decider, flagged
 from stream_ae.flow.emission import Emission, Outputs
 from stream_ae.flow.profiles import Served
 from stream_ae.flow.tally import Tally
@@ -73,22 +73,24 @@ class Outbox:
         """
         self._decider.reserve(capacity)
         served, profile = said_by
-        flags = flagged(inference.score, served.thresholds[profile])
         unanswered = np.zeros(len(tokens), np.bool_)
         unanswered[list(failed)] = True
         shares = list(self._by_chunk(tokens))
         # Samples of a partition that was revoked meanwhile may be gone: then nobody waits for their answers.
-        inference = self._bounded(inference, flags, tokens, shares)
-        slots, fresh = np.zeros(len(tokens), np.int64), np.ones(len(tokens), np.bool_)
-        met = np.zeros(len(tokens), np.bool_)
+        slots, age = np.zeros(len(tokens), np.int64), np.zeros(len(tokens), np.int64)
+        fresh, met = np.ones(len(tokens), np.bool_), np.zeros(len(tokens), np.bool_)
         for chunk, picked in shares:
             samples = tokens[picked] - chunk.first_token
             slots[picked], fresh[picked], met[picked] = chunk.slots[samples], chunk.fresh[samples], True
+            age[picked] = chunk.age[samples]
+        threshold = served.held_against(profile, age)
+        flags = flagged(inference.score, threshold)
+        inference = self._bounded(inference, flags, tokens, shares)
         state = np.zeros(len(tokens), np.int8)
         state[met] = self._decider.states_without(unanswered[met], slots[met], fresh[met], flags[met])
         for chunk, picked in shares:
             samples = tokens[picked] - chunk.first_token
-            chunk.fill(samples, inference, picked, state, served, profile)
+            chunk.fill(samples, inference, picked, Decided(state, threshold), served, profile)
             if failed:
                 chunk.refuse({int(tokens[place]) - chunk.first_token: why for place, why in failed.items()})
 

@@ -38,11 +38,13 @@ class Work:
     """One batch for the model. Works are completed in the order in which they were taken.
 
     served:     what this batch was cut for and must be answered by; `profile` (B,) the rows of it.
+    given:      see `Served.given`.
     windows:    (B, C, T) as the model knows them; with B = 0 (only broken records or tombstones) it is not asked.
     oldest_ms:  Kafka time of the oldest record that will leave an output, -1 = none.
     """
 
     served: Served
+    given: Float32 | None
     windows: Float32
     oldest_ms: int
     tokens: Int64
@@ -182,7 +184,7 @@ class Pipeline:
         if work.chunk is not None:
             serving.outbox.add(work.chunk)
         if inference is not None and answers:
-            said = work.served.restored(inference, work.profile)
+            said = work.served.restored(inference, work.profile, work.given)
             serving.outbox.answer(work.tokens, said, (work.served, work.profile), failed or {}, serving.memory.capacity)
         outputs, reached = serving.outbox.leave({number: p.tally for number, p in self._partitions.items()})
         for number, there in reached.items():
@@ -286,11 +288,12 @@ class Pipeline:
 
     def _work(self, serving: _Serving, chunk: Chunk | None, ready: Ready) -> Work:
         profile = serving.memory.profiles(ready.slots)
+        given = serving.served.given(ready.windows, profile)
         windows = serving.served.to_model(ready.windows, profile)
         oldest_ms = -1
         if chunk is not None and chunk.waiting.any():
             oldest_ms = int(chunk.records.timestamp_ms[chunk.waiting].min())
-        work = Work(serving.served, windows, oldest_ms, ready.tokens, profile, chunk)
+        work = Work(serving.served, given, windows, oldest_ms, ready.tokens, profile, chunk)
         self._in_flight.append(work)
         return work
 

@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 
 from stream_ae.digest import folder_digest
 from stream_ae.errors import DigestError, ModelError
-from stream_ae.flow.profiles import Profiles
+from stream_ae.flow.profiles import Cleaned, Profiles
 from stream_ae.records import ModelIdentity
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 CONFIG = "config.json"
 ARRAYS = "profiles.safetensors"
 # Beyond it float32 cannot carry values there and back.
@@ -29,7 +29,7 @@ Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 class ProfilesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `config.json`; the numbers of the streams lie beside it, in the order of `streams`."""
 
-    schema: Literal[1] = SCHEMA
+    schema: Literal[1, 2] = SCHEMA
     holds: Literal["profiles"] = "profiles"
     model: ModelIdentity
     channels: Names
@@ -67,6 +67,8 @@ def load(folder: Path) -> Profiles:
         arrays = safetensors.numpy.load(content)
     except (SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{folder / ARRAYS} is not a safetensors file ({error}): {AGAIN}") from error
+    if config.schema == 1:
+        arrays.setdefault("cleaned", np.zeros((len(config.streams), len(config.channels)), np.int8))
     _check(arrays, config, folder / ARRAYS)
     return Profiles(
         identity=ModelIdentity(folder.resolve().name, "0", folder_digest(folder)),
@@ -83,6 +85,7 @@ _DTYPES: dict[str, Any] = {
     "centre": np.float32,
     "scale": np.float32,
     "threshold": np.float64,
+    "cleaned": np.int8,
 }
 
 
@@ -111,6 +114,7 @@ def _check(arrays: dict[str, NDArray[Any]], config: ProfilesConfig, path: Path) 
         raise ModelError(f"{path}: array {name} is {'missing' if name in _DTYPES else 'not known'}: {AGAIN}")
     streams, channels = len(config.streams), len(config.channels)
     shapes = {"threshold": (streams,), "centre": (streams, channels), "scale": (streams, channels)}
+    shapes["cleaned"] = (streams, channels)
     for name, array in arrays.items():
         expected = shapes.get(name, (channels,))
         if array.shape != expected or array.dtype != _DTYPES[name]:
@@ -119,6 +123,8 @@ def _check(arrays: dict[str, NDArray[Any]], config: ProfilesConfig, path: Path) 
             raise ModelError(f"{path}: array {name} holds NaN or infinite values: {AGAIN}")
         if name.endswith("scale") and not (array > 0).all():
             raise ModelError(f"{path}: array {name} must be above 0 everywhere: {AGAIN}")
+    if not np.isin(arrays["cleaned"], list(Cleaned)).all():
+        raise ModelError(f"{path}: array cleaned holds other numbers than {[int(how) for how in Cleaned]}: {AGAIN}")
     with np.errstate(over="ignore"):
         factor = arrays["scale"] / arrays["model_scale"]
     if not ((factor > 1 / LARGEST_FACTOR) & (factor < LARGEST_FACTOR)).all():

@@ -1,14 +1,25 @@
-"""What adapts a model to one stream: its own threshold, centre and scale; learnt elsewhere, applied here."""
+"""What adapts a model to one stream: its own threshold, centre, scale and cleaning; learnt elsewhere, applied here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
+from stream_ae.flow.age import held_against
 from stream_ae.flow.model import ServedModel
 from stream_ae.records import Float32, Float64, Inference, Int64, ModelIdentity
 
 LARGEST = np.finfo(np.float32).max
+
+
+class Cleaned(IntEnum):
+    """Who cleans a channel of a stream, where its version's choice for all streams does harm or leaves noise."""
+
+    AS_CHOSEN = 0
+    LEFT_ALONE = 1
+    BY_AUTOENCODER = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,6 +31,7 @@ class Profiles:
     model_centre, model_scale: (C,) what the model takes for the middle and the spread of a channel.
     centre, scale:  (S, C) the same of the stream, in the input's units; equal to the model's where nothing moves.
     threshold:      (S,) on the model's score scale.
+    cleaned:        (S, C) int8, a `Cleaned` each.
     """
 
     identity: ModelIdentity
@@ -31,6 +43,7 @@ class Profiles:
     centre: Float32
     scale: Float32
     threshold: Float64
+    cleaned: NDArray[np.int8]
 
     def with_identity(self, identity: ModelIdentity) -> "Profiles":
         """The same under the name that it is registered by."""
@@ -57,11 +70,13 @@ class Served:
         self.thresholds: Float64 = np.array([model.threshold])
         self._rows: dict[str, int] = {}
         self._moved = np.zeros(1, np.bool_)
+        self._cleaned = np.zeros((1, len(model.channels)), np.int8)
         if profiles is None or not profiles.fits(model):
             return
         self.profile = profiles.identity.version
         self.thresholds = np.concatenate([self.thresholds, profiles.threshold])
         self._rows = {stream: row for row, stream in enumerate(profiles.streams, 1)}
+        self._cleaned = np.concatenate([self._cleaned, profiles.cleaned])
         self._model_centre = profiles.model_centre
         self._centre = np.concatenate([profiles.model_centre[None], profiles.centre])
         scale = np.concatenate([profiles.model_scale[None], profiles.scale])
@@ -76,6 +91,10 @@ class Served:
     def rows_of(self, streams: Sequence[str]) -> Int64:
         """The row of each stream."""
         return np.fromiter((self._rows.get(stream, 0) for stream in streams), np.int64, len(streams))
+
+    def held_against(self, rows: Int64, age: Int64) -> Float64:
+        """(N,) what the scores of samples are held against that so many of their streams came before."""
+        return held_against(self.model, self.thresholds[rows], age)
 
     def to_model(self, values: Float32, rows: Int64) -> Float32:
         """Values (B, C) or (B, C, T) as the model knows them: (x - centre) / scale * model's scale + model's centre.
@@ -102,12 +121,23 @@ class Served:
             mapped[moved] = np.clip((values[moved] - model_centre) / factor + centre, -LARGEST, LARGEST)
         return mapped
 
-    def restored(self, inference: Inference, rows: Int64) -> Inference:
-        """What the model says of mapped windows, in the units of their streams."""
-        x_hat = self.from_model(inference.x_hat, rows)
-        if x_hat is inference.x_hat:
-            return inference
-        return replace(inference, x_hat=x_hat, expected=self.from_model(inference.compared, rows))
+    def given(self, windows: Float32, rows: Int64) -> Float32 | None:
+        """(B, C) the samples that windows (B, C, T) ask about, if `restored` has to know them, else None."""
+        if not self._cleaned[rows].any():
+            return None
+        return windows[..., self.model.window - 1 - self.model.lookahead].copy()
+
+    def restored(self, inference: Inference, rows: Int64, given: Float32 | None) -> Inference:
+        """What the model says of mapped windows, in the units of their streams, cleaned as is best for these.
+
+        given:  what `given` said of the windows before they were mapped.
+        """
+        x_hat, expected = self.from_model(inference.x_hat, rows), self.from_model(inference.compared, rows)
+        if given is not None:
+            cleaned, observed = self._cleaned[rows], ~np.isnan(given)
+            x_hat = np.where(observed & (cleaned == Cleaned.BY_AUTOENCODER), expected, x_hat)
+            x_hat = np.where(np.isfinite(given) & (cleaned == Cleaned.LEFT_ALONE), given, x_hat)
+        return inference if x_hat is inference.x_hat else replace(inference, x_hat=x_hat, expected=expected)
 
     def _shaped(self, rows: Int64, ndim: int) -> tuple[Float32, Float32, Float32]:
         """Centre, factor and the model's centre of these rows, to be broadcast over values with so many axes."""

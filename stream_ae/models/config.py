@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from stream_ae.errors import ModelError
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """Raised when a folder written by this code can no longer be read by the code before it; older ones are read too."""
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -104,12 +104,14 @@ class ScoringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fused: TailConfig
     threshold: float
     linear: LinearConfig | None = None
+    peak: TailConfig | None = None
+    start_threshold: float | None = None
 
 
 class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `config.json`."""
 
-    schema: Literal[1, 2, 3] = SCHEMA
+    schema: Literal[1, 2, 3, 4] = SCHEMA
     architecture: ArchitectureConfig
     channels: tuple[str, ...]
     units: tuple[str, ...]

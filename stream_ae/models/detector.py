@@ -83,6 +83,11 @@ class Detector:
         return self.scoring.threshold
 
     @property
+    def start_threshold(self) -> float:
+        """The same where the window reaches back beyond the stream's first sample; not below `threshold`."""
+        return self.scoring.start_threshold
+
+    @property
     def _target(self) -> int:
         return self.window - 1 - self.lookahead
 

@@ -1,9 +1,10 @@
 """Reconstruction errors to a calibrated score, with each channel's share of it.
 
-Three views of one window, each divided by what is normal for the channel: the network's error at the target sample
-alone, a causal weighted mean of it over the `span` samples up to there, and what linear components of recent samples
-leave (`models.linear`). They see different faults, so each is put on a tail-probability scale. Of the network's two
-the stronger one counts; its level and the linear one are joined by the root of their squares, and the result is
+Views of one window, each divided by what is normal for the channel: the network's error at the target sample alone; a
+causal weighted mean of it over the `span` samples up to there; the peak of that, its mean over the few worst channels,
+for one faulty channel among hundreds drowns in the mean over all; and what linear components of recent samples leave
+(`models.linear`). They see different faults, so each is put on a tail-probability scale. Of the network's three the
+strongest one counts; its level and the linear one are joined by the root of their squares, and the result is
 calibrated once more. VUS-PR on ASD / SMD / SKAB of the network alone .53/.65/.75, the linear view alone .44/.61/.89,
 the larger of both .52/.68/.88, the root of their squares .54/.69/.88.
 """
@@ -20,6 +21,8 @@ from stream_ae.models.normaliser import CLIP
 from stream_ae.records import Float32, Float64
 
 TINY = 1e-30
+WORST = 3
+"""Channels that the peak is a mean of: one alone would follow the wildest channel."""
 ABSURD, LARGEST = 1e3, 1e30
 """Scales beyond which an error counts by its logarithm, and the most that it counts as."""
 
@@ -53,10 +56,11 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """What is seen of B windows; `linear` is None for versions without components."""
+    """What is seen of B windows; `peak` is (B,); `linear` is None for versions without components."""
 
     newest: View
     smoothed: View
+    peak: Float64
     linear: View | None = None
 
 
@@ -80,10 +84,11 @@ class ErrorLevels:
         weights = self.weights(error.device)
         newest = error[..., -1] / self.newest
         if observed is None:
-            return Views(View.of(newest, None), View.of((error @ weights) / self.smoothed, None))
+            smoothed = (error @ weights) / self.smoothed
+            return Views(View.of(newest, None), View.of(smoothed, None), _peak(smoothed))
         seen = observed.to(error.dtype) @ weights
         smoothed = (error @ weights) / seen.clamp(min=1e-6) / self.smoothed
-        return Views(View.of(newest, observed[..., -1]), View.of(smoothed, observed.any(-1)))
+        return Views(View.of(newest, observed[..., -1]), View.of(smoothed, observed.any(-1)), _peak(smoothed))
 
     def to(self, device: torch.device) -> "ErrorLevels":
         return replace(self, newest=self.newest.to(device), smoothed=self.smoothed.to(device))
@@ -107,14 +112,21 @@ class LinearScore:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """Everything between an error and a decision; saved with the weights. `linear`: None in versions of schema 1, 2."""
+    """Everything between an error and a decision; saved with the weights.
+
+    threshold, start_threshold: a score above is an anomaly; the second one where the window reaches back beyond the
+                                stream's first sample, which then fills it and looks like nothing that was trained on.
+    linear, peak:               None in versions of before there were such views.
+    """
 
     levels: ErrorLevels
     newest: TailScale
     smoothed: TailScale
     fused: TailScale
     threshold: float
+    start_threshold: float
     linear: LinearScore | None = None
+    peak: TailScale | None = None
 
     def score(self, views: Views) -> tuple[Float64, Float32]:
         """(B,) scores = -log10 of the tail probability, and (B, C) each channel's share of what decided; rows sum to 1.
@@ -135,8 +147,10 @@ class Scoring:
         return _joined(*self._on_scales(views))
 
     def _on_scales(self, views: Views) -> tuple[Float64, Float64, Float64]:
-        """(B,) level of each view, finite; 0 for one that there is not."""
+        """(B,) levels of the newest sample, of smoothed errors or their peak, of the linear view; finite, 0 = none."""
         newest, smoothed = self.newest.level(views.newest.raw), self.smoothed.level(views.smoothed.raw)
+        if self.peak is not None:
+            smoothed = np.maximum(smoothed, self.peak.level(views.peak))
         if self.linear is None or views.linear is None:
             return newest, smoothed, np.zeros_like(newest)
         return newest, smoothed, self.linear.scale.level(views.linear.raw)
@@ -144,6 +158,13 @@ class Scoring:
     def to(self, device: torch.device) -> "Scoring":
         linear = self.linear.to(device) if self.linear is not None else None
         return replace(self, levels=self.levels.to(device), linear=linear)
+
+
+def _peak(contributions: Tensor) -> Float64:
+    """(B,) mean of the largest of (B, C)."""
+    largest = contributions.topk(min(WORST, contributions.shape[1]), dim=1, sorted=False).values
+    peak: Float64 = largest.mean(1).cpu().numpy().astype(np.float64)
+    return peak
 
 
 def _joined(newest: Float64, smoothed: Float64, linear: Float64) -> Float64:

@@ -95,6 +95,8 @@ def _config(detector: Detector, weights_sha256: str) -> VersionConfig:
             fused=scoring.fused.config(),
             threshold=scoring.threshold,
             linear=_linear_config(scoring.linear),
+            peak=scoring.peak.config() if scoring.peak is not None else None,
+            start_threshold=scoring.start_threshold,
         ),
         denoiser=_denoiser_config(detector.denoiser),
         lineage=dict(detector.lineage),
@@ -207,5 +209,7 @@ def _scoring(config: ScoringConfig, tensors: dict[str, Tensor], where: str) -> S
         smoothed=TailScale.of(config.smoothed, f"{where}: scoring.smoothed"),
         fused=TailScale.of(config.fused, f"{where}: scoring.fused"),
         threshold=config.threshold,
+        start_threshold=config.threshold if config.start_threshold is None else config.start_threshold,
         linear=linear,
+        peak=TailScale.of(config.peak, f"{where}: scoring.peak") if config.peak is not None else None,
     )

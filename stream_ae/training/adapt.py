@@ -6,13 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 from stream_ae.errors import ConfigError
-from stream_ae.flow.profiles import Profiles, Served
+from stream_ae.flow.profiles import Cleaned, Profiles, Served
 from stream_ae.flow.window import windows_of
+from stream_ae.models.config import ChannelChoice
 from stream_ae.models.detector import UNREGISTERED, Detector
 from stream_ae.ports import RecordReader
 from stream_ae.records import Float32, Float64
 from stream_ae.settings import ProfileKind, Settings
+from stream_ae.training.choose import LEAST_VALUES, choose
 from stream_ae.training.collect import Collected, Collector
+from stream_ae.training.dataset import HeldOut
 from stream_ae.training.span import Counted, Span, read_into
 
 # A stream's threshold lies at most this far below the fleet's: a calm span must not make every tremble an alarm.
@@ -23,6 +26,7 @@ LEAST_ROWS = 200
 BATCH = 2048
 MOST_WINDOWS = 50_000
 SCALE_WINDOWS = 4096
+CHOICE_WINDOWS = 4096
 # The median absolute deviation of a normal distribution with a standard deviation of 1, inverted.
 MAD_TO_SCALE = 1.4826
 # Nearer than this to the model's, centre (in scales) and scale (a factor) are the model's: the robust scale of values
@@ -76,7 +80,8 @@ def adapted(
         profiles = replace(profiles, centre=centre, scale=scale)
     served = Served(detector, profiles)
     thresholds = [_threshold(detector, served, row, parts, false_alarm_rate) for row, parts in _numbered(enough)]
-    return replace(profiles, threshold=np.array(thresholds))
+    cleaned = [_cleaned(detector, served, row, parts) for row, parts in _numbered(enough)]
+    return replace(profiles, threshold=np.array(thresholds), cleaned=np.array(cleaned, np.int8))
 
 
 def _unmoved(detector: Detector, streams: tuple[str, ...]) -> Profiles:
@@ -93,6 +98,7 @@ def _unmoved(detector: Detector, streams: tuple[str, ...]) -> Profiles:
         centre=np.tile(centre, (count, 1)),
         scale=np.tile(scale, (count, 1)),
         threshold=np.full(count, detector.threshold),
+        cleaned=np.zeros((count, len(detector.channels)), np.int8),
     )
 
 
@@ -139,6 +145,23 @@ def threshold_by(scores: Float64, false_alarm_rate: float, fleet: float) -> floa
     if not len(finite):
         return fleet
     return max(float(np.quantile(finite, 1.0 - false_alarm_rate)), fleet - FLOOR_BELOW_FLEET)
+
+
+def _cleaned(detector: Detector, served: Served, row: int, segments: Sequence[Float32]) -> list[Cleaned]:
+    """Who cleans each channel of this stream: whom the stream's own rows speak for, where the version's choice was
+    measured too and these are enough to say something else."""
+    if not any(choice.figures for choice in detector.choices):
+        return [Cleaned.AS_CHOSEN] * len(detector.channels)
+    mapped = [served.to_model(x, np.full(len(x), row)) for x in segments if len(x)]
+    own = choose(detector, HeldOut(mapped, [0] * len(mapped)), most_windows=CHOICE_WINDOWS)
+    return [_other(version, stream) for version, stream in zip(detector.choices, own, strict=True)]
+
+
+def _other(version: ChannelChoice, stream: ChannelChoice) -> Cleaned:
+    if not version.figures or stream.figures["values"] < LEAST_VALUES or stream.by == version.by:
+        return Cleaned.AS_CHOSEN
+    others = {"identity": Cleaned.LEFT_ALONE, "autoencoder": Cleaned.BY_AUTOENCODER}
+    return others.get(stream.by, Cleaned.AS_CHOSEN)
 
 
 def _centre_and_scale(detector: Detector, unmoved: Profiles, segments: Sequence[Float32]) -> tuple[Float32, Float32]:

@@ -13,6 +13,7 @@ from stream_ae.models.linear import LinearView
 from stream_ae.models.scoring import ErrorLevels, LinearScore, Scoring
 from stream_ae.records import Float64
 from stream_ae.training.dataset import WindowSet
+from stream_ae.training.start import start_threshold
 
 BATCH = 2048
 MOST_WINDOWS = 100_000
@@ -65,12 +66,15 @@ def calibrated(template: Detector, linear: LinearViews, windows: WindowSet, fals
     views = [ready.views(batch) for batch in windows.batches(BATCH)]
     newest = fitted_tail(np.concatenate([view.newest.raw for view in views]))
     smoothed = fitted_tail(np.concatenate([view.smoothed.raw for view in views]))
+    peak = fitted_tail(np.concatenate([view.peak for view in views]))
     left = fitted_tail(np.concatenate([view.linear.raw for view in views if view.linear is not None]))
     score = LinearScore(linear.service.with_level(level), left.scale)
     threshold = float(-np.log10(false_alarm_rate))
-    scoring = Scoring(levels, newest.scale, smoothed.scale, newest.scale, threshold, score)
+    scoring = Scoring(levels, newest.scale, smoothed.scale, newest.scale, threshold, threshold, score, peak.scale)
     fused = fitted_tail(np.concatenate([scoring.fuse(view) for view in views]))
     detector = replace(template, scoring=replace(scoring, fused=fused.scale).to(template.network.device))
+    at_start = start_threshold(detector, windows, false_alarm_rate)
+    detector = replace(detector, scoring=replace(detector.scoring, start_threshold=at_start))
     return Calibrated(detector, _warnings(fused, len(windows), false_alarm_rate))
 
 
@@ -118,7 +122,7 @@ def uncalibrated(signature: Signature, network: Network, lineage: dict[str, str]
     """A detector without a calibrated score: everything counts as it is."""
     ones, span = torch.ones(len(signature.channels)), min(SPAN, signature.window - signature.lookahead)
     levels = ErrorLevels(ones, ones, span, DECAY)
-    scoring = Scoring(levels, PLAIN, PLAIN, PLAIN, threshold=np.inf)
+    scoring = Scoring(levels, PLAIN, PLAIN, PLAIN, threshold=np.inf, start_threshold=np.inf)
     return Detector(signature, network, scoring.to(network.device), lineage)
 
 

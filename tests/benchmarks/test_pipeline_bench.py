@@ -30,6 +30,7 @@ class Echo:
     lookahead: int
     window: int = 32
     threshold: float = 1.0
+    start_threshold: float = 0.0
     channels: tuple[str, ...] = CHANNELS
 
     @property

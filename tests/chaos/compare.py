@@ -11,7 +11,6 @@ import numpy as np
 from stream_ae import AutoencoderDetector
 from stream_ae.flow.audit import AuditReport, audit
 from stream_ae.flow.headers import EXCEPTION, FLAG, MODEL, SCORE, Source, header_text, source_of
-from stream_ae.models.serialization import load
 from stream_ae.records import Headers, RecordBatch
 from tests.chaos.known import Expected, Known, KnownPartition, Undisturbed
 from tests.end_to_end.world import CHANNELS, PipelineOnServers, Written
@@ -71,7 +70,6 @@ class _Comparison:
         self.flagged: set[str] = set()
         self._partitions = partitions
         self._folder = folder
-        self._thresholds: dict[str, float] = {}
         self._undisturbed: dict[tuple[str, int], Undisturbed] = {}
 
     def of_cleaned(self, batches: Sequence[RecordBatch]) -> list[str]:
@@ -86,7 +84,7 @@ class _Comparison:
                 self.flagged.add(str(source))
             version = (header_text(headers, MODEL) or "").rpartition("/")[2]
             expected = self._of(version, source.partition).expected(record)
-            wrong += _differences(source, version, value, headers, expected, self._thresholds[version])
+            wrong += _differences(source, version, value, headers, expected)
         return wrong
 
     def of_dead_letters(self, batches: Sequence[RecordBatch]) -> list[str]:
@@ -105,15 +103,12 @@ class _Comparison:
     def _of(self, version: str, partition: int) -> Undisturbed:
         if (version, partition) not in self._undisturbed:
             folder = self._folder(version)
-            self._thresholds[version] = load(folder).threshold
             detector = AutoencoderDetector.load(folder)
             self._undisturbed[version, partition] = Undisturbed(detector, self._partitions[partition])
         return self._undisturbed[version, partition]
 
 
-def _differences(
-    source: Source, version: str, value: bytes | None, headers: Headers, expected: Expected, threshold: float
-) -> list[str]:
+def _differences(source: Source, version: str, value: bytes | None, headers: Headers, expected: Expected) -> list[str]:
     given = json.loads(value or b"")["values"]
     values = np.array(given if isinstance(given, list) else [[given[name] for name in CHANNELS]])
     score = float(header_text(headers, SCORE) or "nan")
@@ -123,9 +118,9 @@ def _differences(
     if not np.isclose(score, expected.score, SCORE_RELATIVE, SCORE_ABSOLUTE):
         what.append(f"score {score} instead of {expected.score:.6g}")
     flagged = header_text(headers, FLAG) == "1"
-    near = np.isclose(expected.score, threshold, SCORE_RELATIVE, SCORE_ABSOLUTE)
+    near = np.isclose(expected.scores, expected.thresholds, SCORE_RELATIVE, SCORE_ABSOLUTE).any()
     if flagged != expected.flagged and not near:
-        what.append(f"flag {flagged} at score {expected.score:.6g}, threshold {threshold:.6g}")
+        what.append(f"flag {flagged} at scores {expected.scores}, thresholds {expected.thresholds}")
     return [f"{source} (version {version}): {sentence}" for sentence in what]
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stream_ae import AutoencoderDetector
-from stream_ae.records import Bool, Float32, Float64
+from stream_ae.flow.age import held_against
+from stream_ae.records import Float32, Float64
 from tests.end_to_end.world import CHANNELS, START_MS
 
 STREAMS_PER_PARTITION = 3
@@ -30,11 +31,20 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an undisturbed run says of a record: values (n, C), the largest score, and whether any sample is flagged."""
+    """What an undisturbed run says of a record: values (n, C), scores (n,), and what they are held against (n,)."""
 
     values: Float32
-    score: float
-    flagged: bool
+    scores: Float64
+    thresholds: Float64
+
+    @property
+    def score(self) -> float:
+        """The record's: the largest."""
+        return float(self.scores.max())
+
+    @property
+    def flagged(self) -> bool:
+        return bool((self.scores > self.thresholds).any())
 
 
 class KnownPartition:
@@ -114,7 +124,7 @@ class Undisturbed:
     def __init__(self, detector: AutoencoderDetector, partition: KnownPartition) -> None:
         self._detector = detector
         self._partition = partition
-        self._of_stream: dict[str, tuple[Float32, Float64, Bool]] = {}
+        self._of_stream: dict[str, tuple[Float32, Float64, Float64]] = {}
 
     def expected(self, record: Known) -> Expected:
         """Of a good record."""
@@ -122,7 +132,9 @@ class Undisturbed:
         if stream not in self._of_stream:
             x = self._partition.samples(stream)
             denoised = np.asarray(self._detector.denoise(x), np.float32)
-            self._of_stream[stream] = denoised, self._detector.decision_function(x), self._detector.predict(x) > 0
-        values, score, flagged = self._of_stream[stream]
+            model = self._detector.detector_
+            thresholds = held_against(model, model.threshold, np.arange(len(x)))
+            self._of_stream[stream] = denoised, self._detector.decision_function(x), thresholds
+        values, scores, thresholds = self._of_stream[stream]
         rows = record.rows
-        return Expected(values[rows], float(score[rows].max()), bool(flagged[rows].any()))
+        return Expected(values[rows], scores[rows], thresholds[rows])

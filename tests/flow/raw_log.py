@@ -25,6 +25,7 @@ class MeanModel:
     window: int = 4
     lookahead: int = 0
     threshold: float = 2.0
+    start_threshold: float = 0.0
     version: str = "1"
     shift: float = 0.0
     channels: tuple[str, ...] = CHANNELS

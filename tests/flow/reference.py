@@ -109,8 +109,10 @@ class Answer:
 def answers_of(epoch: Epoch, model: MeanModel) -> Iterator[Answer]:
     """The answer to each of these samples; after the last one there are no newer ones."""
     said = model.infer(windows_of(epoch.x(), model.window, model.lookahead))
-    for x_hat, score in zip(said.x_hat[:, 0], said.score.tolist(), strict=True):
-        yield Answer(float(str(x_hat)), score, not score <= model.threshold)
+    for at, (x_hat, score) in enumerate(zip(said.x_hat[:, 0], said.score.tolist(), strict=True)):
+        begun = at >= model.window - 1 - model.lookahead
+        threshold = model.threshold if begun else max(model.threshold, model.start_threshold)
+        yield Answer(float(str(x_hat)), score, not score <= threshold)
 
 
 def state_of(flags: Sequence[bool], close_after: int) -> str:

@@ -60,7 +60,7 @@ def assert_same(found: Left, right: Left, partition: int, since: int = 0) -> Non
 @settings(max_examples=40, deadline=None)
 @given(random=st.randoms(use_true_random=True))
 def test_any_chunks_and_any_rhythm_give_what_one_record_after_another_gives(lookahead: int, random: Random) -> None:
-    log, model, close_after = log_of(random), MeanModel(lookahead=lookahead), random.randint(1, 4)
+    log, model, close_after = log_of(random), MeanModel(lookahead=lookahead, start_threshold=3.0), random.randint(1, 4)
     bench = Bench(settings_of(random.randint(1, 12), close_after=close_after), model, nothing_committed())
     for part in chunks(log, random):
         bench.feed(part)
@@ -86,7 +86,7 @@ def test_any_chunks_and_any_rhythm_give_what_one_record_after_another_gives(look
 def test_after_any_crash_the_output_from_the_committed_offset_on_is_what_it_would_have_been(
     lookahead: int, random: Random
 ) -> None:
-    log, model, close_after = log_of(random), MeanModel(lookahead=lookahead), random.randint(1, 4)
+    log, model, close_after = log_of(random), MeanModel(lookahead=lookahead, start_threshold=3.0), random.randint(1, 4)
     right = expected(log, model, TTL_MS, close_after)
     committed = nothing_committed()
     for _ in range(4):
@@ -118,7 +118,7 @@ def test_after_any_crash_the_output_from_the_committed_offset_on_is_what_it_woul
 @given(random=st.randoms(use_true_random=True))
 def test_the_committed_offset_never_passes_a_record_that_has_not_left(lookahead: int, random: Random) -> None:
     log = log_of(random)
-    bench = Bench(settings_of(4), MeanModel(lookahead=lookahead), nothing_committed())
+    bench = Bench(settings_of(4), MeanModel(lookahead=lookahead, start_threshold=3.0), nothing_committed())
     for part in chunks(log, random):
         bench.feed(part)
         bench.take()
@@ -134,7 +134,7 @@ def test_the_committed_offset_never_passes_a_record_that_has_not_left(lookahead:
 @given(random=st.randoms(use_true_random=True))
 def test_however_often_it_is_restarted_a_worker_stops_before_the_same_record(lookahead: int, random: Random) -> None:
     log = log_of(random, (*KINDS, *["broken"] * random.choice([2, 5, 9])))
-    model, committed = MeanModel(lookahead=lookahead), nothing_committed()
+    model, committed = MeanModel(lookahead=lookahead, start_threshold=3.0), nothing_committed()
     right = expected(log, model, TTL_MS)
     ends = {number: one_too_many(right, number) for number in PARTITIONS}
     stopped, starts = False, random.randint(1, 6)

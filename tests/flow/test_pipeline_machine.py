@@ -31,9 +31,9 @@ from tests.flow.reference import Reference, expected
 TTL_MS = 100
 IDLE_S = 5.0
 MODELS = {
-    "1": MeanModel(),
+    "1": MeanModel(start_threshold=3.0),
     "2": MeanModel(version="2", shift=100.0, threshold=1.0),
-    "3": MeanModel(version="3", shift=200.0, lookahead=1),
+    "3": MeanModel(version="3", shift=200.0, lookahead=1, start_threshold=4.0),
     "4": MeanModel(version="4", shift=300.0, lookahead=3, threshold=1.0),
 }
 

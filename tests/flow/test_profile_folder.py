@@ -1,5 +1,6 @@
 """Profiles on disk: read back as they were, and refused if anything about them is not as it was written."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from stream_ae.digest import folder_digest
 from stream_ae.errors import DigestError, ModelError
@@ -25,10 +27,20 @@ def folder(tmp_path: Path) -> Path:
 def test_what_was_saved_is_what_is_loaded(folder: Path) -> None:
     before, after = profiles({"a": 3.0, "ü": 1.6}, centre=2.0, scale=3.0), load(folder)
     assert (after.streams, after.channels, after.model) == (before.streams, before.channels, before.model)
-    for name in ("model_centre", "model_scale", "centre", "scale", "threshold"):
+    for name in ("model_centre", "model_scale", "centre", "scale", "threshold", "cleaned"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
         assert getattr(after, name).dtype == getattr(before, name).dtype
     assert after.identity.digest == folder_digest(folder)
+
+
+def test_a_folder_of_the_first_schema_cleans_as_the_version_chose(folder: Path) -> None:
+    arrays = safetensors.numpy.load_file(folder / ARRAYS)
+    del arrays["cleaned"]
+    safetensors.numpy.save_file(arrays, folder / ARRAYS)
+    config = json.loads((folder / CONFIG).read_bytes())
+    digest = hashlib.sha256((folder / ARRAYS).read_bytes()).hexdigest()
+    (folder / CONFIG).write_text(json.dumps(config | {"schema": 1, "arrays_sha256": digest}))
+    assert load(folder).cleaned.tolist() == [[0, 0], [0, 0]]
 
 
 def test_the_same_profiles_give_the_same_digest(folder: Path, tmp_path: Path) -> None:
@@ -52,7 +64,7 @@ def changed_config(change: Callable[[dict[str, object]], object]) -> Callable[[P
         (lambda folder: (folder / ARRAYS).unlink(), "cannot be read"),
         (lambda folder: (folder / CONFIG).write_bytes(b"{"), "is not a configuration"),
         (changed_config(lambda config: config.update(more=1)), "unknown field `more`"),
-        (changed_config(lambda config: config.update(schema=2)), "schema"),
+        (changed_config(lambda config: config.update(schema=3)), "schema"),
         (changed_config(lambda config: config.pop("model")), "model"),
         (changed_config(lambda config: config.update(streams=["a", "a"])), "two streams alike"),
         (changed_config(lambda config: config.update(streams=["a"])), "array"),
@@ -78,6 +90,7 @@ def test_other_arrays_than_those_that_were_written_are_a_matter_of_the_digest(fo
         (profiles({"a": 2.0}, scale=0.0), "scale must be above 0"),
         (profiles({"a": 2.0}, scale=1e-20), "scale is not within 1e.06 times the model's"),
         (profiles({"a": 2.0}, centre=np.inf), "centre holds NaN or infinite"),
+        (profiles({"a": 2.0}, cleaned=3), "cleaned holds other numbers"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(tmp_path: Path, wrong: Profiles, reason: str) -> None:

@@ -1,6 +1,7 @@
 """A stream with a profile has its own threshold, centre and scale; all others are answered as without any."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -8,9 +9,9 @@ import pytest
 
 from stream_ae.flow.headers import FLAG, PROFILE, header_text
 from stream_ae.flow.pipeline import Outputs
-from stream_ae.flow.profiles import Profiles, Served
+from stream_ae.flow.profiles import Cleaned, Profiles, Served
 from stream_ae.flow.window import windows_of
-from stream_ae.records import ModelIdentity, Partition
+from stream_ae.records import Float32, Inference, ModelIdentity, Partition
 from stream_ae.settings import BatchSettings, Settings
 from tests.flow.raw_log import CHANNELS, Bench, MeanModel, Raw
 
@@ -20,7 +21,7 @@ START_MS = 1_700_000_000_000
 
 def profiles(
     threshold: dict[str, float], *, version: str = "7", model: MeanModel | None = None, centre: float = 0.0,
-    scale: float = 1.0,
+    scale: float = 1.0, cleaned: int = 0,
 ) -> Profiles:  # fmt: skip
     """Of a model whose centre is 0 and whose scale is 1."""
     count = len(threshold)
@@ -34,6 +35,7 @@ def profiles(
         centre=np.full((count, 2), centre, np.float32),
         scale=np.full((count, 2), scale, np.float32),
         threshold=np.array(list(threshold.values())),
+        cleaned=np.full((count, 2), cleaned, np.int8),
     )
 
 
@@ -49,6 +51,15 @@ def answer(one: Bench, records: Sequence[Raw]) -> Outputs:
     one.feed(records)
     assert one.take()
     return one.complete()
+
+
+class SecondOpinion(MeanModel):
+    """Cleans by the mean over two samples; its autoencoder says half more, except where a value is missing."""
+
+    def infer(self, windows: Float32) -> Inference:
+        x_hat: Float32 = np.nanmean(windows[..., -2:], axis=2)
+        expected: Float32 = x_hat + np.float32(0.5)
+        return replace(super().infer(windows), x_hat=x_hat, expected=expected)
 
 
 def events(outputs: Outputs) -> list[dict[str, object]]:
@@ -130,6 +141,35 @@ def test_a_moved_stream_is_answered_as_its_mapped_values_would_be_and_mapped_bac
     expected = model.infer(mapped).x_hat[:, 0] * 4 + 100
     found = [orjson.loads(trace.cleaned or b"")["values"]["a"] for trace in one.left.of(0).values()]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cleaned", "expected"),
+    [
+        (Cleaned.AS_CHOSEN, [0.0, 2.0, 4.0, 8.0]),
+        (Cleaned.LEFT_ALONE, [0.0, 4.0, 4.0, 8.0]),
+        (Cleaned.BY_AUTOENCODER, [0.5, 2.5, 4.0, 8.5]),
+    ],
+)
+@pytest.mark.parametrize(("centre", "scale"), [(0.0, 1.0), (100.0, 4.0)])
+def test_a_stream_is_cleaned_as_is_best_for_it_and_missing_values_are_filled_in(
+    cleaned: Cleaned, expected: list[float], centre: float, scale: float
+) -> None:
+    x = np.array([0.0, 4.0, np.nan, 8.0], np.float32)
+    model = SecondOpinion()
+    one = bench(model)
+    one.pipeline.use(model, profiles({"s": 1e9}, cleaned=cleaned, centre=centre, scale=scale))
+    outputs = answer(one, [reading(offset, float(value)) for offset, value in enumerate(x * scale + centre)])
+    found = [orjson.loads(value or b"")["values"]["a"] for value in outputs.cleaned.values]
+    np.testing.assert_allclose((np.array(found) - centre) / scale, expected, atol=1e-4)
+
+
+def test_a_stream_without_a_profile_is_cleaned_as_the_version_chose() -> None:
+    model = SecondOpinion()
+    one = bench(model)
+    one.pipeline.use(model, profiles({"other": 1e9}, cleaned=Cleaned.LEFT_ALONE))
+    outputs = answer(one, [reading(0, 0.0), reading(1, 4.0)])
+    assert [orjson.loads(value or b"")["values"]["a"] for value in outputs.cleaned.values] == [0.0, 2.0]
 
 
 def test_values_far_beyond_what_a_float_holds_stay_answerable() -> None:

@@ -2,11 +2,12 @@
 
 from functools import cache
 
+import msgspec
 import numpy as np
 import pytest
 
 from stream_ae.errors import ConfigError
-from stream_ae.flow.profiles import Profiles, Served
+from stream_ae.flow.profiles import Cleaned, Profiles, Served
 from stream_ae.flow.window import windows_of
 from stream_ae.models.detector import Detector
 from stream_ae.records import Float32, Float64
@@ -95,6 +96,40 @@ def test_a_channel_that_never_moved_or_never_had_a_value_keeps_the_models_scale(
     profiles = learnt(x, "full")
     np.testing.assert_array_equal(profiles.scale[0], profiles.model_scale)
     assert profiles.centre[0].tolist() == [50.0, profiles.model_centre[1]]
+
+
+@cache
+def noise_remover() -> Detector:
+    options = TrainingSettings(window=16, threads=1)
+    return train([rows(6000, noise=0.5)], ("a", "b"), options).detector
+
+
+def test_a_stream_that_the_networks_choice_does_harm_to_is_left_alone() -> None:
+    model = noise_remover()
+    assert [choice.by for choice in model.choices] == ["autoencoder", "autoencoder"]
+    streams = {"alike": [rows(3000, seed=1, noise=0.5)], "calm": [rows(seed=2, noise=0.01)]}
+    profiles = adapted(model, streams, "threshold", RATE)
+    assert profiles.cleaned.tolist() == [[Cleaned.AS_CHOSEN] * 2, [Cleaned.LEFT_ALONE] * 2]
+
+
+def test_a_noisy_stream_is_cleaned_where_the_version_leaves_it_alone() -> None:
+    model = noise_remover()
+    alone = model.choosing([msgspec.structs.replace(choice, by="identity") for choice in model.choices])
+    profiles = adapted(alone, {"noisy": [rows(3000, seed=1, noise=0.5)]}, "threshold", RATE)
+    assert profiles.cleaned.tolist() == [[Cleaned.BY_AUTOENCODER] * 2]
+
+
+def test_a_choice_that_was_settled_without_measuring_stays() -> None:
+    options = TrainingSettings(window=16, max_epochs=2, threads=1, denoiser="autoencoder")
+    model = train([rows(600, noise=0.5)], ("a", "b"), options).detector
+    assert not adapted(model, {"calm": [rows(seed=2, noise=0.0)]}, "threshold", RATE).cleaned.any()
+
+
+def test_too_few_values_to_compare_on_leave_the_versions_choice() -> None:
+    x = rows(noise=0.01)
+    x[60:, 0] = np.nan
+    cleaned = adapted(noise_remover(), {"s": [x]}, "threshold", RATE).cleaned
+    assert cleaned.tolist() == [[Cleaned.AS_CHOSEN, Cleaned.LEFT_ALONE]]
 
 
 def test_profiles_know_the_model_that_they_were_learnt_with() -> None:

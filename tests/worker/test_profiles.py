@@ -22,10 +22,9 @@ from tests.worker.fakes import MeanModel, OneWorker, broker_with_topics, sample
 def profiles_of(model: MeanModel, threshold: float) -> Profiles:
     """Of the stream `s`."""
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-    unnamed = ModelIdentity("unregistered", "0", "")
-    return Profiles(
-        unnamed, model.identity, model.channels, zero, one, ("s",), zero[None], one[None], np.array([threshold])
-    )
+    unnamed, cleaned = ModelIdentity("unregistered", "0", ""), np.zeros((1, 1), np.int8)
+    ours = ("s",), zero[None], one[None], np.array([threshold]), cleaned
+    return Profiles(unnamed, model.identity, model.channels, zero, one, *ours)
 
 
 class Adapting:
