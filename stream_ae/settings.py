@@ -100,6 +100,7 @@ class DecideSettings(Group):
 class BatchSettings(Group):
     max_records: Positive = 2048
     max_bytes: Positive = 8 * 1024 * 1024
+    max_values: Positive = Field(8 * 1024 * 1024, description="pixels of all frames of a batch; one frame always fits")
     max_age_s: Seconds = Field(0.05, description="the oldest record of a batch waits this long at most")
     idle_flush_s: Seconds = Field(5.0, description="with look-ahead: an idle stream's pending samples are let go")
     state_ttl_s: Seconds = Field(3600.0, description="a stream silent for longer starts afresh (record time)")

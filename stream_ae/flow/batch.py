@@ -20,20 +20,25 @@ class Closed:
 
 @dataclass(slots=True)
 class Batcher:
-    """Gathers polled records into batches of at most `max_records` and, but for a single larger one, `max_bytes`."""
+    """Gathers polled records into batches of at most `max_records` and, but for a single larger one, `max_bytes`.
+
+    most:  fewer records than `max_records`, once it is known how much a sample holds (`flow.model.fitting`).
+    """
 
     limits: BatchSettings
+    most: int = 0
     records: int = 0
     size_bytes: int = 0
     _held: list[RecordBatch] = field(default_factory=list)
     _oldest_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.most = self.most or self.limits.max_records
+
     def add(self, records: RecordBatch, now_s: float) -> list[Closed]:
         """Take in what a poll gave; the batches that it filled."""
         size_bytes = _size_bytes(records)
-        if self.records + len(records) < self.limits.max_records and (
-            self.size_bytes + size_bytes < self.limits.max_bytes
-        ):
+        if self.records + len(records) < self.most and (self.size_bytes + size_bytes < self.limits.max_bytes):
             self._append(records, size_bytes, now_s)
             return []
         return self._fill(records, now_s)
@@ -80,10 +85,10 @@ class Batcher:
     def _fitting(self, cumulated_bytes: Int64) -> int:
         """How many of the next records still fit; one does in an empty batch, however large it is."""
         by_bytes = int(np.searchsorted(cumulated_bytes, self.limits.max_bytes - self.size_bytes, side="right"))
-        return max(min(self.limits.max_records - self.records, by_bytes), 0 if self.records else 1)
+        return max(min(self.most - self.records, by_bytes), 0 if self.records else 1)
 
     def _full(self) -> bool:
-        return self.records >= self.limits.max_records or self.size_bytes >= self.limits.max_bytes
+        return self.records >= self.most or self.size_bytes >= self.limits.max_bytes
 
 
 def _size_bytes(records: RecordBatch) -> int:

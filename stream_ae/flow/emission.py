@@ -9,11 +9,11 @@ import numpy as np
 
 from stream_ae.errors import InvariantError
 from stream_ae.flow.chunk import Answered, Chunk
+from stream_ae.flow.codec import Codec, FlaggedSamples
 from stream_ae.flow.columns import Decoded, select_decoded, select_records
 from stream_ae.flow.decide import State, States
 from stream_ae.flow.encode import (
     Answers,
-    FlaggedSamples,
     Profiled,
     encode_cleaned,
     encode_dead_letters,
@@ -58,7 +58,7 @@ class Emission:
     """Encodes for these topics; `software` is named in dead letters."""
 
     topics: TopicSettings
-    channels: tuple[str, ...]
+    codec: Codec
     software: str
 
     def of(self, parts: Sequence[tuple[Chunk, Int64]]) -> Outputs:
@@ -91,9 +91,10 @@ class Emission:
         records, decoded = _cut(chunk, rows)
         model = served.model
         if chunk.answers is None:
-            channels = len(self.channels)
-            nothing = Answers(np.empty((0, channels), np.float32), np.empty(0, np.float64), np.empty(0, np.bool_))
-            return encode_cleaned(self.topics.cleaned, self.channels, records, decoded, nothing, model.identity)
+            nothing = Answers(
+                np.empty((0, self.codec.width), np.float32), np.empty(0, np.float64), np.empty(0, np.bool_)
+            )
+            return encode_cleaned(self.topics.cleaned, self.codec, records, decoded, nothing, model.identity)
         answers = chunk.answers
         profiled = answers.profile[samples] > 0
         said = Answers(
@@ -102,7 +103,7 @@ class Emission:
             _is_flagged(answers.state[samples]),
             Profiled(served.profile, profiled) if profiled.any() else None,
         )
-        return encode_cleaned(self.topics.cleaned, self.channels, records, decoded, said, model.identity)
+        return encode_cleaned(self.topics.cleaned, self.codec, records, decoded, said, model.identity)
 
     def _flagged(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
         """Scores and thresholds of two versions never mix."""
@@ -114,7 +115,7 @@ class Emission:
             samples = events[run]
             served = chunk.served[chunk.answers.served[samples[0]]]
             reported = _report(chunk, chunk.answers, samples, served)
-            yield encode_flagged(self.topics.flagged, reported, self.topics.raw, self.channels, served.model.identity)
+            yield encode_flagged(self.topics.flagged, reported, self.topics.raw, self.codec, served.model.identity)
 
     def _dead_letters(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
         if part.refused:

@@ -9,9 +9,9 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_ae.flow import headers as names
-from stream_ae.flow.columns import Decoded, Shape
+from stream_ae.flow.codec import Codec, FlaggedSamples
+from stream_ae.flow.columns import Decoded
 from stream_ae.flow.timestamps import iso_utc
-from stream_ae.flow.values_text import block_text, value_texts
 from stream_ae.records import (
     Bool,
     Float32,
@@ -26,15 +26,13 @@ from stream_ae.records import (
 )
 
 FLAGGED_SCHEMA = "stream-ae/flagged/1"
-TOP_CHANNELS = 5
 DEAD_LETTER_HEADERS = frozenset({names.SOURCE, names.REASON, names.EXCEPTION, names.SOFTWARE})
 _FLAG_HEADERS = ((names.FLAG, b"0"), (names.FLAG, b"1"))
-_SPACE = ord(" ")
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is said of N samples: x_hat (N, C), score (N,), flag (N,), and which a profile helped to say it of."""
+    """What is said of N samples: x_hat (N, V), score (N,), flag (N,), and which a profile helped to say it of."""
 
     x_hat: Float32
     score: Float64
@@ -50,37 +48,8 @@ class Profiled:
     there: Bool
 
 
-@dataclass(frozen=True, slots=True)
-class FlaggedSamples:
-    """K samples to report: row i of every column is one of them.
-
-    stream:      the stream's id.
-    kafka_ms:    Kafka time of its record, -1 where it has none; partition, offset: where that record stands.
-    state:       `open`, `ongoing` or `close`.
-    threshold:   the stream's own where it has a profile, of the version `profile`; else None there.
-    observed, expected, share:  (K, C); observed NaN = missing.
-    """
-
-    stream: Sequence[str]
-    timestamp_ms: Int64
-    kafka_ms: Int64
-    partition: Int32
-    offset: Int64
-    state: Sequence[str]
-    score: Float64
-    threshold: Float64
-    profile: Sequence[str | None]
-    p_value: Float64
-    observed: Float32
-    expected: Float32
-    share: Float32
-
-    def __len__(self) -> int:
-        return len(self.stream)
-
-
 def encode_cleaned(
-    topic: str, channels: Sequence[str], records: RecordBatch, decoded: Decoded, answers: Answers, model: ModelIdentity
+    topic: str, codec: Codec, records: RecordBatch, decoded: Decoded, answers: Answers, model: ModelIdentity
 ) -> OutgoingBatch:
     """Each record that has samples, again, with the values replaced; and each tombstone. Rejected ones are left out.
 
@@ -90,7 +59,7 @@ def encode_cleaned(
     row = decoded.samples.row
     first = np.flatnonzero(np.diff(row, prepend=-1))
     rows = row[first]
-    values = _patched(records, decoded, rows, first, answers.x_hat, channels)
+    values = codec.cleaned(records, decoded, rows, first, answers.x_hat)
     score, flag = answers.score, answers.flag
     if len(rows) < len(row):
         score, flag = np.maximum.reduceat(score, first), np.logical_or.reduceat(flag, first)
@@ -133,14 +102,13 @@ def encode_flagged(
     topic: str,
     flagged: FlaggedSamples,
     source_topic: str,
-    channels: Sequence[str],
+    codec: Codec,
     model: ModelIdentity,
 ) -> OutgoingBatch:
     """One JSON record for each sample, complete in itself, keyed by its stream.
 
     A score that is not finite is written as null with `non_finite` true; numbers that are missing are null.
     """
-    top = np.argsort(-flagged.share, axis=1, kind="stable")[:, :TOP_CHANNELS].tolist()
     times = iso_utc(flagged.timestamp_ms)
     about = {"name": model.name, "version": model.version}
     values: list[bytes] = []
@@ -156,7 +124,7 @@ def encode_flagged(
             "non_finite": not bool(np.isfinite(score)),
             "threshold": flagged.threshold[index],
             "p_value": flagged.p_value[index],
-            "channels": [_channel(flagged, index, column, channels[column]) for column in top[index]],
+            **codec.where(flagged, index),
             "model": about,
             "profile": flagged.profile[index],
             "source": {
@@ -169,39 +137,6 @@ def encode_flagged(
     anywhere = np.full(len(flagged), -1, np.int32)
     keys = [stream.encode() for stream in flagged.stream]
     return OutgoingBatch(topic, anywhere, flagged.kafka_ms, keys, values, [()] * len(flagged))
-
-
-def _channel(flagged: FlaggedSamples, index: int, column: int, name: str) -> dict[str, object]:
-    return {
-        "name": name,
-        "observed": flagged.observed[index, column],
-        "expected": flagged.expected[index, column],
-        "share": flagged.share[index, column],
-    }
-
-
-def _patched(
-    records: RecordBatch, decoded: Decoded, rows: Int32, first: Int64, x_hat: Float32, channels: Sequence[str]
-) -> list[bytes | None]:
-    """The bytes of the given records with the values replaced; the samples of rows[i] begin at first[i]."""
-    raw = [records.values[row] or b"" for row in rows.tolist()]
-    start, end = decoded.layout.start[rows].tolist(), decoded.layout.end[rows].tolist()
-    shape = decoded.layout.shape[rows]
-    spaced = np.array([value[at - 1] == _SPACE for value, at in zip(raw, start, strict=True)], np.bool_)
-    flat = shape <= Shape.LISTED
-    if flat.all():
-        texts = value_texts(x_hat, channels, shape, spaced)
-    else:
-        texts = [b""] * len(rows)
-        single = np.flatnonzero(flat)
-        of_single = value_texts(x_hat[first[single]], channels, shape[single], spaced[single])
-        for index, text in zip(single.tolist(), of_single, strict=True):
-            texts[index] = text
-        last = np.append(first[1:], len(x_hat))
-        for index in np.flatnonzero(~flat).tolist():
-            block = x_hat[first[index] : last[index]]
-            texts[index] = block_text(block, channels, int(shape[index]), bool(spaced[index]))
-    return [value[:s] + text + value[e:] for value, s, text, e in zip(raw, start, texts, end, strict=True)]
 
 
 def _cleaned_headers(

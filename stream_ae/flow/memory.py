@@ -10,6 +10,7 @@ from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.columns import Decoded, reject
 from stream_ae.flow.grouping import grouped, grown
 from stream_ae.flow.horizon import Horizon, depth_of
+from stream_ae.flow.model import width_of
 from stream_ae.flow.offsets import Progress, Rewind
 from stream_ae.flow.profiles import Served
 from stream_ae.flow.shadow import Shadows
@@ -33,7 +34,7 @@ class Memory:
         self._served = served
         self._profile = np.zeros(0, np.int64)
         self._table = StreamTable()
-        self._windows = Windows(len(model.channels), model.window, model.lookahead)
+        self._windows = Windows(width_of(model), model.window, model.lookahead)
         self._ages = Ages()
         self._horizon = Horizon(depth_of(model.window, close_after))
         self._shadows = Shadows()

@@ -16,12 +16,13 @@ from stream_ae.errors import InvariantError, ModelError
 from stream_ae.flow.admission import Rules
 from stream_ae.flow.batch import Batcher, Closed
 from stream_ae.flow.chunk import Chunk
+from stream_ae.flow.codec import Codec
 from stream_ae.flow.columns import Decoded, select_decoded, select_records
 from stream_ae.flow.dead_letter_limits import DeadLetterLimits
-from stream_ae.flow.decode import Decoder
 from stream_ae.flow.emission import Emission, Outputs
+from stream_ae.flow.json_codec import JsonCodec
 from stream_ae.flow.memory import Memory, joined
-from stream_ae.flow.model import ServedModel
+from stream_ae.flow.model import ServedModel, difference, fitting
 from stream_ae.flow.offsets import Progress
 from stream_ae.flow.outbox import Outbox
 from stream_ae.flow.profiles import Profiles, Served
@@ -67,7 +68,7 @@ class _Serving:
     """What exists from the first model on; its channels stay, `served` is what is in use."""
 
     served: Served
-    decoder: Decoder
+    codec: Codec
     memory: Memory
     outbox: Outbox
 
@@ -95,19 +96,18 @@ class Pipeline:
         """Serve this version from the next batch on; calling it again with the same costs nothing.
 
         Profiles that were learnt with another model are left aside.
-        Raises ModelError for other channels than those in use: records already decoded would not fit.
+        Raises ModelError for other channels or frames than those in use.
         """
         if self._asked is not None and self._asked[0] is model and self._asked[1] is profiles:
             return
         asked = Served(model, profiles)
         if self._serving is None:
             self._serving = self._start(asked)
-        elif model.channels != self._serving.served.model.channels:
-            given, served = ", ".join(model.channels), ", ".join(self._serving.served.model.channels)
-            raise ModelError(
-                f"model {model.identity.name}/{model.identity.version} is for the channels {given}, but this pipeline "
-                f"serves {served}: give a model for other channels a pipeline name of its own"
-            )
+        else:
+            wrong = difference(model, self._serving.served.model)
+            if wrong is not None:
+                named = f"{model.identity.name}/{model.identity.version}"
+                raise ModelError(f"model {named} {wrong}: give a model for another stream a pipeline name of its own")
         self._asked = (model, profiles)
         self._next = asked
 
@@ -253,12 +253,14 @@ class Pipeline:
         settings, model = self._settings, served.model
         refuse_equal = settings.decode.duplicate_timestamp == "dead_letter"
         rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
-        emission = Emission(settings.topics, model.channels, self._software)
+        self._batcher.most = fitting(model, settings.batch)
+        codec = JsonCodec(model.channels, settings.decode)
+        emission = Emission(settings.topics, codec, self._software)
         close_after = settings.decide.close_after
         value_limits = ValueLimits(settings.decide.limits, model.channels)
         outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), value_limits, close_after)
         memory = Memory(served, rules, close_after)
-        return _Serving(served, Decoder(model.channels, settings.decode), memory, outbox)
+        return _Serving(served, codec, memory, outbox)
 
     def _ready(self) -> _Serving:
         if self._serving is None:
@@ -278,7 +280,7 @@ class Pipeline:
         return None
 
     def _decode(self, batch: Closed) -> _Decoded:
-        return _Decoded(batch, self._ready().decoder.decode(batch.records))
+        return _Decoded(batch, self._ready().codec.decode(batch.records))
 
     def _next_part(self, now_s: float, device_idle: bool) -> _Decoded | None:
         if self._decoded:

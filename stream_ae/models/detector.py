@@ -66,6 +66,11 @@ class Detector:
         return self.signature.channels
 
     @property
+    def frame(self) -> None:
+        """Samples are values of sensors, not frames."""
+        return None
+
+    @property
     def units(self) -> tuple[str, ...]:
         return self.signature.units
 

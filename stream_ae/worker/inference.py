@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from stream_ae.errors import ModelError, RestartError
-from stream_ae.flow.model import ServedModel
+from stream_ae.flow.model import ServedModel, width_of
 from stream_ae.records import Float32, Inference
 from stream_ae.telemetry import Log
 
@@ -215,7 +215,7 @@ class _Found:
 
 def _control(model: ServedModel) -> Float32:
     """A window without values, which a version must answer before it comes into service (`worker.reload`)."""
-    return np.full((1, len(model.channels), model.window), np.nan, np.float32)
+    return np.full((1, width_of(model), model.window), np.nan, np.float32)
 
 
 def _joined(parts: list[Inference]) -> Inference:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_ae.flow.decode import Decoder
-from stream_ae.flow.encode import Answers, FlaggedSamples, encode_cleaned, encode_flagged
+from stream_ae.flow.codec import FlaggedSamples
+from stream_ae.flow.encode import Answers, encode_cleaned, encode_flagged
+from stream_ae.flow.json_codec import JsonCodec
 from stream_ae.records import Float32, ModelIdentity, RecordBatch
 from stream_ae.settings import DecodeSettings
 
@@ -64,12 +65,12 @@ def batch_of(kind: str) -> RecordBatch:
 @pytest.mark.parametrize("kind", KINDS)
 def test_codec_cost(kind: str) -> None:
     records = batch_of(kind)
-    decoder = Decoder(CHANNELS, DecodeSettings())
-    decoded = decoder.decode(records)
+    codec = JsonCodec(CHANNELS, DecodeSettings())
+    decoded = codec.decode(records)
     samples = decoded.samples
     answers = Answers(np.nan_to_num(samples.values), np.abs(samples.values[:, 0]).astype(np.float64), samples.row < 0)
-    per_decode = best_us(lambda: decoder.decode(records))
-    per_encode = best_us(lambda: encode_cleaned("cleaned", CHANNELS, records, decoded, answers, MODEL))
+    per_decode = best_us(lambda: codec.decode(records))
+    per_encode = best_us(lambda: encode_cleaned("cleaned", codec, records, decoded, answers, MODEL))
     size = len(records.values[0] or b"")
     print(f"\n{kind:20} {size:6} bytes: decode {per_decode:.2f}, encode {per_encode:.2f} us a sample")
 
@@ -94,7 +95,9 @@ def test_flagged_cost() -> None:
         values,
         values,
     )
-    per_record = best_us(lambda: encode_flagged("flagged", flagged, "raw", CHANNELS, MODEL))
+    per_record = best_us(
+        lambda: encode_flagged("flagged", flagged, "raw", JsonCodec(CHANNELS, DecodeSettings()), MODEL)
+    )
     print(f"\nflagged: encode {per_record:.2f} us a record")
 
 

@@ -31,6 +31,7 @@ class Echo:
     window: int = 32
     threshold: float = 1.0
     start_threshold: float = 0.0
+    frame: tuple[int, int, int] | None = None
     channels: tuple[str, ...] = CHANNELS
 
     @property

@@ -29,6 +29,7 @@ class MeanModel:
     version: str = "1"
     shift: float = 0.0
     channels: tuple[str, ...] = CHANNELS
+    frame: tuple[int, int, int] | None = None
 
     @property
     def identity(self) -> ModelIdentity:

@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_ae.flow.codec import FlaggedSamples
 from stream_ae.flow.columns import Decoded
-from stream_ae.flow.decode import Decoder
-from stream_ae.flow.encode import Answers, FlaggedSamples, encode_cleaned, encode_dead_letters, encode_flagged
+from stream_ae.flow.encode import Answers, encode_cleaned, encode_dead_letters, encode_flagged
 from stream_ae.flow.headers import FLAG, MODEL, SCORE, SOURCE, header_text, source_of
+from stream_ae.flow.json_codec import JsonCodec
 from stream_ae.records import Float32, Headers, ModelIdentity, OutgoingBatch, Reason, RecordBatch, Rejection
 from stream_ae.settings import DecodeSettings
 
 CHANNELS = ("a", "b%", "c")
 KAFKA_MS = 1_700_000_000_000
 MODEL_3 = ModelIdentity("pump", "3", "digest")
-DECODER = Decoder(CHANNELS, DecodeSettings())
+CODEC = JsonCodec(CHANNELS, DecodeSettings())
 
 
 def batch(values: Sequence[bytes | None], headers: Sequence[Headers] | None = None) -> RecordBatch:
@@ -46,14 +47,14 @@ def cleaned(
     records: RecordBatch, x_hat: Float32 | None = None, score: Sequence[float] | None = None
 ) -> tuple[Decoded, OutgoingBatch]:
     """Decoded and encoded again; the answers are the values plus one, unless given."""
-    decoded = DECODER.decode(records)
+    decoded = CODEC.decode(records)
     count = len(decoded.samples)
     answers = Answers(
         np.nan_to_num(decoded.samples.values) + np.float32(1) if x_hat is None else x_hat,
         np.array(score, np.float64) if score is not None else np.zeros(count),
         np.array([value > 2 for value in score], np.bool_) if score is not None else np.zeros(count, np.bool_),
     )
-    return decoded, encode_cleaned("cleaned", CHANNELS, records, decoded, answers, MODEL_3)
+    return decoded, encode_cleaned("cleaned", CODEC, records, decoded, answers, MODEL_3)
 
 
 def test_everything_but_the_values_stays_as_it_was() -> None:
@@ -165,7 +166,7 @@ def raws(draw: st.DrawFn) -> bytes:
 @given(st.lists(raws(), max_size=5), st.data())
 def test_decoding_what_was_encoded_gives_the_answers_and_nothing_else_changed(values: list[bytes], data: Any) -> None:
     records = batch(values)
-    count = len(DECODER.decode(records).samples)
+    count = len(CODEC.decode(records).samples)
     x_hat = np.array(
         [data.draw(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3))]
         * count,
@@ -173,7 +174,7 @@ def test_decoding_what_was_encoded_gives_the_answers_and_nothing_else_changed(va
     ).reshape(count, 3)
     decoded, out = cleaned(records, x_hat)
     assert decoded.rejections == []
-    again = DECODER.decode(batch(out.values))
+    again = CODEC.decode(batch(out.values))
     np.testing.assert_array_equal(again.samples.values, x_hat)
     np.testing.assert_array_equal(again.samples.row, decoded.samples.row)
     np.testing.assert_array_equal(again.layout.shape, decoded.layout.shape)
@@ -205,7 +206,7 @@ def flagged(score: Sequence[float], streams: Sequence[str]) -> FlaggedSamples:
 
 
 def test_a_flagged_record_is_complete_in_itself() -> None:
-    out = encode_flagged("flagged", flagged([7.5], ["pump ü"]), "raw", CHANNELS, MODEL_3)
+    out = encode_flagged("flagged", flagged([7.5], ["pump ü"]), "raw", CODEC, MODEL_3)
     assert json.loads(out.values[0] or b"") == {
         "schema": "stream-ae/flagged/1",
         "stream": "pump ü",
@@ -232,7 +233,7 @@ def test_a_flagged_record_is_complete_in_itself() -> None:
 
 @pytest.mark.parametrize("score", [math.inf, math.nan])
 def test_a_score_that_is_not_finite_is_valid_json(score: float) -> None:
-    out = encode_flagged("flagged", flagged([1.0, score], ["s", "t"]), "raw", CHANNELS, MODEL_3)
+    out = encode_flagged("flagged", flagged([1.0, score], ["s", "t"]), "raw", CODEC, MODEL_3)
     event = json.loads(out.values[1] or b"")
     assert event["score"] is None
     assert event["non_finite"] is True
@@ -243,7 +244,7 @@ def test_at_most_five_channels_are_reported() -> None:
     one = flagged([1.0], ["s"])
     share = np.array([[0, 0.1, 0.2, 0.3, 0.15, 0.05, 0.2]], np.float32)
     wide = replace(one, observed=share, expected=share, share=share)
-    out = encode_flagged("flagged", wide, "raw", tuple("abcdefg"), MODEL_3)
+    out = encode_flagged("flagged", wide, "raw", JsonCodec(tuple("abcdefg"), DecodeSettings()), MODEL_3)
     assert [channel["name"] for channel in json.loads(out.values[0] or b"")["channels"]] == ["d", "c", "g", "e", "b"]
 
 

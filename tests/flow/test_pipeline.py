@@ -526,7 +526,7 @@ def test_records_held_over_a_change_of_version_are_signed_by_the_one_that_answer
 
 def test_a_version_for_other_channels_is_refused_and_the_old_one_goes_on() -> None:
     one = bench()
-    with pytest.raises(ModelError, match="mean/2 is for the channels a, c, but this pipeline serves a, b"):
+    with pytest.raises(ModelError, match="model mean/2 is for channels a, c, this stream has a, b"):
         one.pipeline.use(MeanModel(version="2", channels=("a", "c")))
     one.feed([reading(0)])
     assert header_text(answer(one).cleaned.headers[0], MODEL) == "mean/1"

@@ -27,6 +27,7 @@ class MeanModel:
     lookahead = 0
     threshold = 10.0
     start_threshold = 0.0
+    frame = None
 
     def __init__(self, version: str = "1", channels: tuple[str, ...] = ("a",), window: int = 4) -> None:
         self.identity = ModelIdentity("pump", version, version * 64)
