@@ -79,6 +79,7 @@ class MlflowSettings(Group):
 
 
 class DecodeSettings(Group):
+    records: Literal["json", "images"] = Field("json", description="images: each record is a frame (extra `images`)")
     stream_field: str = Field("stream", description="name of the stream id in the record")
     stream_from: Literal["field", "key", "either"] = Field("either", description="either = the field, else the key")
     timestamp_field: str = "timestamp"
@@ -88,6 +89,14 @@ class DecodeSettings(Group):
         "accept", description="a sample with the timestamp of the one before it, of the same stream"
     )
     max_missing: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="more of a record is a dead letter")
+
+
+class ImageSettings(Group):
+    max_pixels: Positive = Field(4096 * 4096, description="larger frames are dead letters, before they are decoded")
+    threads: Positive = Field(1, description="threads that decode and encode frames beside the model's")
+    lossy: bool = Field(False, description="what came as JPEG leaves as JPEG again, not as PNG")
+    regions: Annotated[int, Field(ge=0, le=100)] = Field(5, description="boxes of the worst regions in a flagged record")
+    error_map: bool = Field(True, description="a small PNG of where the errors are, in each flagged record")
 
 
 class DecideSettings(Group):
@@ -225,6 +234,7 @@ class Settings(Group):
     redis: RedisSettings = RedisSettings()
     mlflow: MlflowSettings = MlflowSettings()
     decode: DecodeSettings = DecodeSettings()
+    images: ImageSettings = ImageSettings()
     decide: DecideSettings = DecideSettings()
     batch: BatchSettings = BatchSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()

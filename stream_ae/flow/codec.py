@@ -52,7 +52,7 @@ class Codec(Protocol):
     def cleaned(
         self, records: RecordBatch, decoded: Decoded, rows: Int32, first: Int64, x_hat: Float32
     ) -> list[bytes | None]:
-        """The bytes of these rows with x_hat (N, V) in place of the values; the samples of rows[i] begin at first[i]."""
+        """The bytes of these rows with x_hat (N, V) for the values; the samples of rows[i] begin at first[i]."""
         ...
 
     def where(self, flagged: FlaggedSamples, index: int) -> Mapping[str, object]:

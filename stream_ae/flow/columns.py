@@ -1,7 +1,7 @@
 """Decoded records, and how batches are joined and cut: rows that wait for look-ahead leave with later batches."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stream_ae.records import Int32, RecordBatch, Rejection, SampleBatch
 
 UInt8 = NDArray[np.uint8]
+Objects = NDArray[np.object_]
 
 
 class Shape(IntEnum):
@@ -21,6 +22,7 @@ class Shape(IntEnum):
     LISTED = 2
     NAMED_BLOCK = 3
     LISTED_BLOCK = 4
+    FRAME = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,30 @@ class Layout:
     """Where each record's values stand in its bytes: `value[start:end]` is replaced, the rest is kept.
 
     Columns have one entry a record: shape (a `Shape`), start, end (these mean nothing where the shape is NONE).
+    forms:  of frames, which are replaced as a whole, the form that each came in (`flow.images`).
     """
 
     shape: UInt8
     start: Int32
     end: Int32
+    forms: Objects | None = None
 
     def __len__(self) -> int:
         return len(self.shape)
+
+    def selected(self, rows: NDArray[np.integer[Any]]) -> "Layout":
+        forms = self.forms[rows] if self.forms is not None else None
+        return Layout(self.shape[rows], self.start[rows], self.end[rows], forms)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Layout]") -> "Layout":
+        forms = [part.forms for part in parts if part.forms is not None]
+        return cls(
+            np.concatenate([part.shape for part in parts]),
+            np.concatenate([part.start for part in parts]),
+            np.concatenate([part.end for part in parts]),
+            np.concatenate(forms) if forms else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +128,7 @@ def concat_decoded(parts: Sequence[Decoded]) -> Decoded:
     shifted = zip(parts, first_row.tolist(), strict=False)
     rejections = [r._replace(row=r.row + first) for part, first in shifted for r in part.rejections]
     tombstones = [part.tombstones + first for part, first in zip(parts, first_row, strict=False)]
-    layout = Layout(
-        _joined(parts, lambda p: p.layout.shape),
-        _joined(parts, lambda p: p.layout.start),
-        _joined(parts, lambda p: p.layout.end),
-    )
+    layout = Layout.joined([part.layout for part in parts])
     return Decoded(samples, rejections, np.concatenate(tombstones, dtype=np.int32), layout)
 
 
@@ -124,7 +138,7 @@ def select_decoded(decoded: Decoded, rows: NDArray[np.integer[Any]]) -> Decoded:
         return decoded
     new_row = np.full(len(decoded), -1, np.int32)
     new_row[rows] = np.arange(len(rows), dtype=np.int32)
-    layout = Layout(decoded.layout.shape[rows], decoded.layout.start[rows], decoded.layout.end[rows])
+    layout = decoded.layout.selected(rows)
     tombstones = new_row[decoded.tombstones]
     moved = [rejection._replace(row=int(new_row[rejection.row])) for rejection in decoded.rejections]
     samples = _samples_of(decoded.samples, new_row)
@@ -141,7 +155,7 @@ def reject(decoded: Decoded, rejections: Sequence[Rejection]) -> Decoded:
         row[rejection.row] = -1
         shape[rejection.row] = Shape.NONE
     merged = sorted([*decoded.rejections, *rejections], key=lambda rejection: rejection.row)
-    layout = Layout(shape, decoded.layout.start, decoded.layout.end)
+    layout = replace(decoded.layout, shape=shape)
     return Decoded(_samples_of(decoded.samples, row), merged, decoded.tombstones, layout)
 
 

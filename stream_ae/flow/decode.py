@@ -15,9 +15,10 @@ from stream_ae.errors import ConfigError, RecordError
 from stream_ae.flow.columns import Decoded, Layout, reject
 from stream_ae.flow.objects import REFUSALS, ObjectReader
 from stream_ae.flow.one_record import Fields, OneRecord, read_record
+from stream_ae.flow.refused import Refused, check_ahead, too_many_missing
 from stream_ae.flow.spans import ValueLocator
 from stream_ae.flow.stream_ids import StreamId, stream_codes, stream_id
-from stream_ae.flow.timestamps import iso_utc, shown, timestamps_ms
+from stream_ae.flow.timestamps import shown, timestamps_ms
 from stream_ae.flow.usual import (
     UsualRecord,
     is_plain_name,
@@ -26,26 +27,8 @@ from stream_ae.flow.usual import (
     usual_reader,
     usual_shapes,
 )
-from stream_ae.records import Bool, Float32, Float64, Int64, Reason, RecordBatch, Rejection, SampleBatch
+from stream_ae.records import Float32, Float64, Int64, Reason, RecordBatch, SampleBatch
 from stream_ae.settings import DecodeSettings
-
-
-class _Refused:
-    """The records of a batch that cannot be used; of several reasons the first one found stays.
-
-    Keeps sentences, not exceptions: these hold on to the frames that they came through.
-    """
-
-    def __init__(self, batch: RecordBatch) -> None:
-        self._batch = batch
-        self._by_row: dict[int, Rejection] = {}
-
-    def add(self, row: int, error: RecordError) -> None:
-        where = f"{self._batch.topic}/{self._batch.partition[row]}/{self._batch.offset[row]}"
-        self._by_row.setdefault(row, Rejection(row, Reason(error.reason), f"{error} (record {where})"))
-
-    def rejections(self) -> list[Rejection]:
-        return list(self._by_row.values())
 
 
 @dataclass(slots=True)
@@ -86,7 +69,7 @@ class Decoder:
         """Samples of all records that can be used, and the reason for each that cannot."""
         rows = self._sorted(batch.values)
         layout = _empty_layout(len(batch))
-        refused = _Refused(batch)
+        refused = Refused(batch)
         samples = self._usual(batch, rows, layout, refused)
         if rows.others:
             samples = _in_row_order([samples, *self._others(batch, rows.others, layout, refused)])
@@ -132,7 +115,7 @@ class Decoder:
         # Without a stream, the NaN may have stood there: that is no missing value, and not for the key to make good.
         return None if record.stream is None and self._stream_mark in value else record
 
-    def _usual(self, batch: RecordBatch, rows: _Sorted, layout: Layout, refused: _Refused) -> _Samples:
+    def _usual(self, batch: RecordBatch, rows: _Sorted, layout: Layout, refused: Refused) -> _Samples:
         records = rows.usual_records
         row = np.array(rows.usual, np.int64)
         values = [record.values for record in records]
@@ -146,7 +129,7 @@ class Decoder:
         self._locate([batch.values[at] or b"" for at in rows.usual], row, layout, refused)
         return _Samples(row, ids, times, usual_matrix(values, len(self._channels)))
 
-    def _locate(self, texts: Sequence[bytes], row: Int64, layout: Layout, refused: _Refused) -> None:
+    def _locate(self, texts: Sequence[bytes], row: Int64, layout: Layout, refused: Refused) -> None:
         """Where the values stand: told for all records at once, or by parsing the odd one again."""
         layout.start[row], layout.end[row] = self._locator.spans(texts, layout.shape[row])
         for index in np.flatnonzero(layout.end[row] == 0).tolist():
@@ -156,7 +139,7 @@ class Decoder:
             except RecordError as error:  # json is stricter than msgspec in fields nobody asked for: nesting
                 refused.add(at, error)
 
-    def _others(self, batch: RecordBatch, rows: list[int], layout: Layout, refused: _Refused) -> list[_Samples]:
+    def _others(self, batch: RecordBatch, rows: list[int], layout: Layout, refused: Refused) -> list[_Samples]:
         """Blocks, records with NaN literals and such; the broken ones go into `refused`."""
         parts = []
         for row in rows:
@@ -183,7 +166,7 @@ class Decoder:
         what = f"{type(given).__name__} {shown(given)}"
         raise RecordError(Reason.WRONG_TYPE, f"field {name!r} is the {what}; text is expected")
 
-    def _check_samples(self, batch: RecordBatch, samples: _Samples, values: Float32, refused: _Refused) -> None:
+    def _check_samples(self, batch: RecordBatch, samples: _Samples, values: Float32, refused: Refused) -> None:
         """Add the records that are well formed and still cannot be used; the first reason found stays."""
         infinite = np.isinf(values)
         for index in np.flatnonzero(infinite.any(axis=1)).tolist():
@@ -193,27 +176,15 @@ class Decoder:
             refused.add(int(samples.row[index]), error)
         if self._settings.max_missing < 1.0:
             self._check_missing(samples, values, refused)
-        self._check_ahead(batch, samples, refused)
+        limit_s = self._settings.max_clock_skew_s
+        check_ahead(batch, samples.row, samples.timestamp_ms, limit_s, refused)
 
-    def _check_missing(self, samples: _Samples, values: Float32, refused: _Refused) -> None:
+    def _check_missing(self, samples: _Samples, values: Float32, refused: Refused) -> None:
         missing = np.bincount(samples.row, np.isnan(values).mean(axis=1))
         count = np.bincount(samples.row)
         share = missing / np.maximum(count, 1)
         for row in np.flatnonzero(share > self._settings.max_missing).tolist():
-            limit = f"decode.max_missing allows {self._settings.max_missing:.0%}"
-            error = RecordError(Reason.TOO_MANY_MISSING, f"{share[row]:.0%} of the values are missing; {limit}")
-            refused.add(row, error)
-
-    def _check_ahead(self, batch: RecordBatch, samples: _Samples, refused: _Refused) -> None:
-        """A clock that runs ahead: judged by the record's own Kafka time, so that it is the same at every replay."""
-        kafka_ms = batch.timestamp_ms[samples.row]
-        limit_s = self._settings.max_clock_skew_s
-        ahead: Bool = (samples.timestamp_ms > kafka_ms + round(limit_s * 1000)) & (kafka_ms >= 0)
-        for index in np.flatnonzero(ahead).tolist():
-            sample, kafka = iso_utc(np.array([samples.timestamp_ms[index], kafka_ms[index]]))
-            what = f"timestamp {sample} is more than {limit_s:g} s ahead of the record's Kafka time {kafka}"
-            advice = "set the sender's clock or raise decode.max_clock_skew_s"
-            refused.add(int(samples.row[index]), RecordError(Reason.TIMESTAMP_AHEAD, f"{what}; {advice}"))
+            refused.add(row, too_many_missing(share[row], self._settings.max_missing))
 
 
 def _check(channels: Sequence[str], settings: DecodeSettings) -> None:
