@@ -85,6 +85,11 @@ class Reason(StrEnum):
     DUPLICATE_TIMESTAMP = "duplicate_timestamp"
     TOO_MANY_MISSING = "too_many_missing"
     MODEL_FAILED = "model_failed"
+    NOT_AN_IMAGE = "not_an_image"
+    DAMAGED_IMAGE = "damaged_image"
+    TRUNCATED_IMAGE = "truncated_image"
+    IMAGE_TOO_LARGE = "image_too_large"
+    WRONG_FRAME = "wrong_frame"
 
 
 class Rejection(NamedTuple):
