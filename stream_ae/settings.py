@@ -95,7 +95,9 @@ class ImageSettings(Group):
     max_pixels: Positive = Field(4096 * 4096, description="larger frames are dead letters, before they are decoded")
     threads: Positive = Field(1, description="threads that decode and encode frames beside the model's")
     lossy: bool = Field(False, description="what came as JPEG leaves as JPEG again, not as PNG")
-    regions: Annotated[int, Field(ge=0, le=100)] = Field(5, description="boxes of the worst regions in a flagged record")
+    regions: Annotated[int, Field(ge=0, le=100)] = Field(
+        5, description="boxes of the worst regions in a flagged record"
+    )
     error_map: bool = Field(True, description="a small PNG of where the errors are, in each flagged record")
 
 

@@ -55,6 +55,10 @@ class Codec(Protocol):
         """The bytes of these rows with x_hat (N, V) for the values; the samples of rows[i] begin at first[i]."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
     def where(self, flagged: FlaggedSamples, index: int) -> Mapping[str, object]:
         """What a flagged record says about where in its sample the fault is."""
         ...

@@ -52,6 +52,9 @@ class JsonCodec:
                 texts[index] = block_text(block, channels, int(shape[index]), bool(spaced[index]))
         return [value[:s] + text + value[e:] for value, s, text, e in zip(raw, start, texts, end, strict=True)]
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def where(self, flagged: FlaggedSamples, index: int) -> Mapping[str, object]:
         """The channels with the largest shares."""
         top = np.argsort(-flagged.share[index], kind="stable")[:TOP_CHANNELS].tolist()

@@ -17,10 +17,10 @@ from stream_ae.flow.admission import Rules
 from stream_ae.flow.batch import Batcher, Closed
 from stream_ae.flow.chunk import Chunk
 from stream_ae.flow.codec import Codec
+from stream_ae.flow.codecs import codec_of
 from stream_ae.flow.columns import Decoded, select_decoded, select_records
 from stream_ae.flow.dead_letter_limits import DeadLetterLimits
 from stream_ae.flow.emission import Emission, Outputs
-from stream_ae.flow.json_codec import JsonCodec
 from stream_ae.flow.memory import Memory, joined
 from stream_ae.flow.model import ServedModel, difference, fitting
 from stream_ae.flow.offsets import Progress
@@ -224,6 +224,11 @@ class Pipeline:
         return self._batcher.records + sum(len(part.batch.records) for part in self._decoded)
 
     @property
+    def at_once(self) -> int:
+        """Records that make a batch: as many as are set, or fewer where a sample is a large frame."""
+        return self._batcher.most
+
+    @property
     def buffered_bytes(self) -> int:
         """Their keys and values."""
         return self._batcher.size_bytes + sum(part.batch.size_bytes for part in self._decoded)
@@ -247,6 +252,11 @@ class Pipeline:
     def stream_count(self) -> int:
         return self._serving.memory.streams if self._serving is not None else 0
 
+    def close(self) -> None:
+        """Let go of threads; nothing may be fed any more."""
+        if self._serving is not None:
+            self._serving.codec.close()
+
     # -- within ----------------------------------------------------------------------------------------------------
 
     def _start(self, served: Served) -> _Serving:
@@ -254,10 +264,10 @@ class Pipeline:
         refuse_equal = settings.decode.duplicate_timestamp == "dead_letter"
         rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
         self._batcher.most = fitting(model, settings.batch)
-        codec = JsonCodec(model.channels, settings.decode)
+        codec = codec_of(model, settings)
         emission = Emission(settings.topics, codec, self._software)
         close_after = settings.decide.close_after
-        value_limits = ValueLimits(settings.decide.limits, model.channels)
+        value_limits = ValueLimits(settings.decide.limits, model.channels, codec.width // len(model.channels))
         outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), value_limits, close_after)
         memory = Memory(served, rules, close_after)
         return _Serving(served, codec, memory, outbox)

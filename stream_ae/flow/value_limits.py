@@ -12,8 +12,11 @@ from stream_ae.settings import Range
 class ValueLimits:
     """The limits of some channels; None leaves a side open."""
 
-    def __init__(self, limits: Mapping[str, Range], channels: Sequence[str]) -> None:
-        """Raises ConfigError for a channel that is not there, and for limits that leave nothing between them."""
+    def __init__(self, limits: Mapping[str, Range], channels: Sequence[str], each: int = 1) -> None:
+        """each: values that a channel has in a sample, the pixels of a frame.
+
+        Raises ConfigError for a channel that is not there, and for limits that leave nothing between them.
+        """
         # In float32, as values are: else a value of 0.1 would lie above a limit of 0.1.
         self._low: Float32 = np.full(len(channels), -np.inf, np.float32)
         self._high: Float32 = np.full(len(channels), np.inf, np.float32)
@@ -30,9 +33,10 @@ class ValueLimits:
                 self._low[column] = low
             if high is not None:
                 self._high[column] = high
+        self._low, self._high = self._low.repeat(each), self._high.repeat(each)
 
     def outside(self, values: Float32) -> Bool:
-        """(N, C) which of the values (N, C) are outside; missing ones are not."""
+        """(N, V) which of the values (N, V) are outside; missing ones are not."""
         outside: Bool = (values < self._low) | (values > self._high)
         return outside
 

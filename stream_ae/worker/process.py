@@ -169,7 +169,7 @@ def _model_service(settings: Settings, slot: ModelSlot, board: StatusBoard, metr
     def loaded(folder: Path, identity: ModelIdentity) -> ServedModel:
         return load(folder, device).with_identity(identity).with_codes(settings.topics.latent is not None)
 
-    return ModelService(slot, board, metrics, loaded, settings.batch)
+    return ModelService(slot, board, metrics, loaded, settings)
 
 
 def _reload(

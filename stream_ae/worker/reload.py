@@ -7,9 +7,10 @@ import numpy as np
 
 from stream_ae.errors import ModelError
 from stream_ae.flow import profile_folder
+from stream_ae.flow.codecs import unfit
 from stream_ae.flow.model import ServedModel, difference, fitting, width_of
 from stream_ae.records import ModelIdentity
-from stream_ae.settings import BatchSettings
+from stream_ae.settings import Settings
 from stream_ae.telemetry import Log, WorkerMetrics
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
@@ -26,13 +27,13 @@ class ModelService:
     about = ""
 
     def __init__(
-        self, slot: ModelSlot, board: StatusBoard, metrics: WorkerMetrics, load: LoadModel, limits: BatchSettings
+        self, slot: ModelSlot, board: StatusBoard, metrics: WorkerMetrics, load: LoadModel, settings: Settings
     ) -> None:
         self._slot = slot
         self._board = board
         self._metrics = metrics
         self._load = load
-        self._limits = limits
+        self._settings = settings
         self._said_waiting = False
 
     def current(self) -> ModelIdentity | None:
@@ -56,13 +57,16 @@ class ModelService:
     def _check(self, candidate: ServedModel) -> None:
         """Warm up on the real batch shapes and refuse what does not fit or does not answer with finite numbers."""
         current = self._slot.model
+        wrong = unfit(candidate, self._settings.decode)
+        if wrong is not None:
+            raise ModelError(f"it {wrong}")
         wrong = difference(candidate, current) if current is not None else None
         if wrong is not None:
             raise ModelError(
                 f"it {wrong}: serve it under another pipeline name, or restart the workers if the stream has changed"
             )
         missing = np.full((1, width_of(candidate), candidate.window), np.nan, np.float32)
-        probes = [missing, np.repeat(missing, fitting(candidate, self._limits), axis=0)]
+        probes = [missing, np.repeat(missing, fitting(candidate, self._settings.batch), axis=0)]
         recent = self._slot.recent_windows
         if recent is not None and recent.shape[1:] == missing.shape[1:]:
             probes.append(recent)

@@ -106,6 +106,7 @@ class Worker:
             raise
         finally:
             self._device.shutdown(wait=True, cancel_futures=True)
+            self._pipeline.close()
 
     def join(self) -> None:
         """Become a member of the group; there must be a model."""
@@ -160,14 +161,14 @@ class Worker:
             if self._in_flight and self._clock.monotonic_s() - self._last_poll_s < POLL_AT_LEAST_EVERY_S:
                 return
             self._pause()
-        elif self._paused and self._pipeline.buffered_records < self._settings.batch.max_records:
+        elif self._paused and self._pipeline.buffered_records < self._pipeline.at_once:
             self._resume()
         # Paused, nothing comes; with nothing in flight either, the wait is what keeps the loop from spinning.
         busy_s = 0.0 if self._paused else POLL_BUSY_S
         timeout_s = busy_s if self._in_flight else POLL_IDLE_S
         try:
             with self.progress.within(Stage.FETCH):
-                records = self._source.poll(self._settings.batch.max_records, timeout_s)
+                records = self._source.poll(self._pipeline.at_once, timeout_s)
         except DeliveryError:
             # Of a partition that was revoked or lost meanwhile.
             raise
@@ -376,12 +377,12 @@ class Worker:
         self._paused = tuple(p for p in self._paused if p in self._assigned)
 
     def _buffer_is_full(self) -> bool:
-        limits = self._settings.batch
+        at_once, limits = self._pipeline.at_once, self._settings.batch
         held_records, held_bytes = self._pipeline.held
         return (
-            self._pipeline.buffered_records >= MAX_IN_FLIGHT * limits.max_records
+            self._pipeline.buffered_records >= MAX_IN_FLIGHT * at_once
             or self._pipeline.buffered_bytes >= MAX_IN_FLIGHT * limits.max_bytes
-            or held_records >= MAX_HELD * limits.max_records
+            or held_records >= MAX_HELD * at_once
             or held_bytes >= MAX_HELD * limits.max_bytes
         )
 

@@ -87,7 +87,9 @@ def test_the_group_is_polled_and_records_are_answered_while_a_version_takes_long
     version = store.register(tmp_path / "version", {}, {})
     signal.announce(Desired(version.identity, clock.wall_ms()))
     world = VersionWorld(store, signal, VersionCache(tmp_path / "cache"))
-    service = ModelService(one.slot, one.board, one.metrics, load, BatchSettings(max_records=MAX_RECORDS))
+    service = ModelService(
+        one.slot, one.board, one.metrics, load, Settings(batch=BatchSettings(max_records=MAX_RECORDS))
+    )
     reloader = Reconciler(world, service, one.board, clock)
     one.join(MeanModel("0"))
     polls = Polls(one)

@@ -10,7 +10,7 @@ from stream_ae.errors import ModelError
 from stream_ae.ports import Desired, Health
 from stream_ae.records import Float32, Inference, ModelIdentity, ModelVersion
 from stream_ae.registry.cache import VersionCache
-from stream_ae.settings import BatchSettings
+from stream_ae.settings import BatchSettings, Settings
 from stream_ae.telemetry import WorkerMetrics
 from stream_ae.testing import InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
 from stream_ae.worker.reconcile import Reconciler, VersionWorld
@@ -49,7 +49,7 @@ class Reloading:
 
     def reconciler(self, signal: InMemorySignal, load: LoadModel) -> Reconciler:
         world = VersionWorld(self.store, signal, self.cache)
-        service = ModelService(self.slot, self.board, self.metrics, load, BatchSettings(max_records=8))
+        service = ModelService(self.slot, self.board, self.metrics, load, Settings(batch=BatchSettings(max_records=8)))
         return Reconciler(world, service, self.board, self.clock)
 
     @staticmethod

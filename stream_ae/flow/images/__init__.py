@@ -3,7 +3,7 @@
 from stream_ae.flow.images.codec import decode_frame, encode_frame
 from stream_ae.flow.images.error_map import Box, boxes, encode_map
 from stream_ae.flow.images.frame import Frame, FrameFormat, FrameKind, FrameLimits
-from stream_ae.flow.images.reader import FrameReader
+from stream_ae.flow.images.workers import FrameWorkers
 
 __all__ = [
     "Box",
@@ -11,7 +11,7 @@ __all__ = [
     "FrameFormat",
     "FrameKind",
     "FrameLimits",
-    "FrameReader",
+    "FrameWorkers",
     "boxes",
     "decode_frame",
     "encode_frame",

@@ -33,8 +33,8 @@ def decode_frame(value: bytes, headers: Headers, limits: FrameLimits) -> Frame:
 def encode_frame(values: Float32, fmt: FrameFormat, lossy: bool = False) -> bytes:
     """The bytes of values (C, H, W) in the form that the frame came in; the same bytes for the same values.
 
-    What came as JPEG leaves as PNG, which keeps what the model said; only if `lossy` as JPEG of quality 95, and even then
-    as PNG where a side exceeds the 65500 pixels that libjpeg writes at most. Whole numbers are rounded half to even and
+    What came as JPEG leaves as PNG, which keeps what the model said. With `lossy` it leaves as JPEG of quality 95,
+    unless a side exceeds the 65500 pixels that libjpeg writes at most. Whole numbers are rounded half to even and
     clipped. Raises RecordError for NaN that no pixel can hold.
     """
     pixels = pixels_of(values, fmt)

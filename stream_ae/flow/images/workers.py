@@ -1,19 +1,20 @@
-"""Many frames at once: decoding leaves Python's lock for most of its time, so that threads share the work."""
+"""Many frames at once: the work is done outside Python's lock for most of its time, so that threads share it."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from stream_ae.errors import InvariantError, RecordError
-from stream_ae.flow.images.codec import decode_frame
-from stream_ae.flow.images.frame import Frame, FrameLimits
+from stream_ae.flow.images.codec import decode_frame, encode_frame
+from stream_ae.flow.images.frame import Frame, FrameFormat, FrameLimits
 from stream_ae.flow.images.pixels import pillow
-from stream_ae.records import Headers
+from stream_ae.records import Float32, Headers
 
 
-class FrameReader:
-    """Decodes records with a fixed number of threads; close it, or use it as a context.
+class FrameWorkers:
+    """Decodes and encodes with a fixed number of threads; close it, or use it as a context.
 
     Raises ConfigError at once where the extra `images` is not installed: the first PNG would be too late.
     """
@@ -33,6 +34,12 @@ class FrameReader:
         if self._pool is None or len(values) < 2:
             return [self._one(value, given) for value, given in zip(values, headers, strict=True)]
         return list(self._pool.map(self._one, values, headers))
+
+    def encode(self, frames: Float32, forms: Sequence[FrameFormat], lossy: bool = False) -> list[bytes]:
+        """Each of frames (N, C, H, W) in its form, see `encode_frame`."""
+        if self._pool is None or len(forms) < 2:
+            return [encode_frame(values, form, lossy) for values, form in zip(frames, forms, strict=True)]
+        return list(self._pool.map(partial(encode_frame, lossy=lossy), frames, forms))
 
     def close(self) -> None:
         """Waits for what is being decoded and ends the threads; may be called again."""

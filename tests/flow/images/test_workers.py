@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stream_ae.errors import ConfigError, InvariantError, RecordError
-from stream_ae.flow.images import Frame, FrameLimits, FrameReader, decode_frame
+from stream_ae.flow.images import Frame, FrameLimits, FrameWorkers, decode_frame
 from stream_ae.flow.images.pixels import pillow
 from stream_ae.records import Reason
 from tests.flow.images.files import npy, png, saved, scene
@@ -37,26 +37,26 @@ def numbered(index: int) -> bytes:
 def test_frames_come_in_the_order_of_their_records_and_a_bad_one_costs_itself_alone(threads: int) -> None:
     values = [numbered(index) for index in range(100)]
     values[3], values[97] = b"?", b""
-    with FrameReader(LIMITS, threads) as reader:
+    with FrameWorkers(LIMITS, threads) as reader:
         found = reader.decode(values, [()] * 100)
     seen = [int(one.values[0, 0, 0]) if isinstance(one, Frame) else one.reason for one in found]
     assert seen == [0, 1, 2, Reason.NOT_AN_IMAGE, *range(4, 97), Reason.EMPTY, 98, 99]
 
 
 def test_each_record_is_read_with_its_own_headers() -> None:
-    with FrameReader(LIMITS, 2) as reader:
+    with FrameWorkers(LIMITS, 2) as reader:
         found = reader.decode([b"ab", b"abcd"], [[("shape", b"1,2"), ("dtype", b"uint8")], []])
     assert isinstance(found[0], Frame)
     assert isinstance(found[1], RecordError)
 
 
 def test_nothing_gives_nothing() -> None:
-    with FrameReader(LIMITS, 2) as reader:
+    with FrameWorkers(LIMITS, 2) as reader:
         assert reader.decode([], []) == []
 
 
 def test_a_refusal_keeps_no_pixels_alive() -> None:
-    with FrameReader(LIMITS) as reader:
+    with FrameWorkers(LIMITS) as reader:
         (error,) = reader.decode([npy(np.full((3, 3), np.inf, np.float32))], [()])
     assert isinstance(error, RecordError)
     assert error.__traceback__ is None
@@ -65,7 +65,7 @@ def test_a_refusal_keeps_no_pixels_alive() -> None:
 
 
 def test_closing_ends_the_threads_and_may_be_done_twice() -> None:
-    reader = FrameReader(LIMITS, 3)
+    reader = FrameWorkers(LIMITS, 3)
     reader.decode([numbered(1)] * 9, [()] * 9)
     assert any(thread.name.startswith("frames") for thread in threading.enumerate())
     reader.close()
@@ -76,7 +76,7 @@ def test_closing_ends_the_threads_and_may_be_done_twice() -> None:
 
 
 def test_values_without_their_headers_are_our_own_mistake() -> None:
-    with FrameReader(LIMITS) as reader, pytest.raises(InvariantError):
+    with FrameWorkers(LIMITS) as reader, pytest.raises(InvariantError):
         reader.decode([numbered(1)], [])
 
 
@@ -84,7 +84,7 @@ def test_values_without_their_headers_are_our_own_mistake() -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        lambda: FrameReader(LIMITS),
+        lambda: FrameWorkers(LIMITS),
         lambda: decode_frame(png(scene(2, 2)), (), LIMITS),
         lambda: decode_frame(JPEG, (), LIMITS),
     ],
