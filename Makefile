@@ -101,7 +101,7 @@ LOCK := $(BIN)/uv pip compile --quiet --no-emit-index-url --universal --generate
 .PHONY: lock
 lock: $(READY) ## Resolve requirements*.lock anew (no addresses in them)
 	$(LOCK) --upgrade --extra dev pyproject.toml -o requirements.lock
-	$(LOCK) --extra fast --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(LOCK) --extra fast --extra images --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
 	echo mlflow | $(LOCK) --constraint requirements.lock - -o requirements-mlflow.lock
 
 .PHONY: clean

@@ -2,7 +2,7 @@
 
 Grey and colour, baseline and progressive. EXIF is left aside: a frame is taken as the sensor gave it, never turned, and
 what leaves carries no orientation. JPEG has no checksums: damage within the pixels, and pixels that are missing before
-an end mark, give a frame with grey or wrong pixels, as they do in every viewer.
+an end mark, give a frame with grey or wrong pixels, as they do in every viewer, unless next to all of them are missing.
 """
 
 import re
@@ -16,7 +16,9 @@ MAGIC = b"\xff\xd8\xff"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _JFIF, _ADOBE = 0xE0, 0xEE
 _STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_HUFFMAN = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
+# Baseline, extended, progressive. A block of 8 x 8 costs the first two a bit for its mean and one for its end, the last
+# a bit for its mean. Files with less lack most of their pixels, and libjpeg would make up the rest in silence.
+_MOST_BLOCKS_OF_BYTE = {0xC0: 4, 0xC1: 4, 0xC2: 8}
 # DQT, DHT and DRI; without APP0 and APP14 a decoder would guess at the colours. All the rest is somebody's notes.
 _KEPT = frozenset({*_STARTS_OF_FRAME, 0xC4, 0xDB, 0xDD, _SOS, _JFIF, _ADOBE})
 _FILL = re.compile(rb"\xff*")
@@ -38,7 +40,7 @@ class JpegFile:
 
 def read_jpeg(value: bytes, limits: FrameLimits) -> JpegFile:
     """The parts of a whole JPEG file; raises RecordError for a damaged, too large or unsuitable one."""
-    at, scans, size = 2, 0, None
+    at, scans, packed, size, blocks_of_byte = 2, 0, 0, None, 8
     parts = [value[:2]]
     while True:
         marker, start = _marker(value, at)
@@ -49,9 +51,11 @@ def read_jpeg(value: bytes, limits: FrameLimits) -> JpegFile:
             if size is not None:
                 raise _damaged(f"has a second header at byte {at}")
             size = _header(marker, value[start + 2 : end], limits)
+            blocks_of_byte = _MOST_BLOCKS_OF_BYTE[marker]
         elif marker == _SOS:
             scans += 1
-            end = _scan_end(value, end)
+            begin, end = end, _scan_end(value, end)
+            packed += end - begin
         if scans > _MAX_SCANS:
             raise _damaged(f"has more than {_MAX_SCANS} scans")
         if marker in _KEPT:
@@ -60,6 +64,8 @@ def read_jpeg(value: bytes, limits: FrameLimits) -> JpegFile:
     if size is None or not scans:
         raise _damaged("has no pixels")
     height, width, channels = size
+    if packed * blocks_of_byte < -(-height // 8) * -(-width // 8):
+        raise _truncated(f"{packed} bytes are too few for {height} x {width} pixels")
     return JpegFile(width, height, channels, b"".join([*parts, bytes((0xFF, _EOI))]))
 
 
@@ -95,7 +101,7 @@ def _header(marker: int, data: bytes, limits: FrameLimits) -> tuple[int, int, in
     """Height, width, channels."""
     if len(data) < 6:
         raise _damaged(f"has a header of {len(data)} bytes")
-    if marker not in _HUFFMAN:
+    if marker not in _MOST_BLOCKS_OF_BYTE:
         raise _unsuitable(f"is of a rare kind (marker {marker:02X})", "save it as baseline or progressive")
     precision, channels = data[0], data[5]
     height, width = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:5], "big")

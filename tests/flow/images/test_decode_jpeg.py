@@ -72,6 +72,15 @@ def test_many_fill_bytes_take_no_longer_than_others() -> None:
     assert refusal(value).reason == Reason.TRUNCATED_IMAGE
 
 
+@pytest.mark.parametrize("options", [{"optimize": True}, {"progressive": True}], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_one_colour_is_no_truncated_one(channels: int, options: dict[str, Any]) -> None:
+    """As few bytes as a whole file can have: its tables are made for it."""
+    pixels = np.full((800, 800, 3)[: 2 if channels == 1 else 3], 128, np.uint8)
+    frame = decode_frame(saved(pixels, "JPEG", quality=5, **options), (), LIMITS)
+    assert (frame.values == 128).all()
+
+
 def test_damage_within_the_pixels_goes_unseen() -> None:
     """There is no checksum in the format; this is known and said."""
     frame = decode_frame(WHOLE[: SCAN_AT + 60] + WHOLE[-2:], (), LIMITS)
@@ -90,6 +99,7 @@ BROKEN: dict[str, tuple[bytes, Reason, str]] = {
     "a file cut in its pixels": (WHOLE[: SCAN_AT + 60], Reason.TRUNCATED_IMAGE, "no end mark"),
     "a file cut in a segment": (WHOLE[:30], Reason.TRUNCATED_IMAGE, "are left"),
     "a file without its end": (WHOLE[:-2], Reason.TRUNCATED_IMAGE, "no end mark"),
+    "a large size of few bytes": (patched(WHOLE, SIZE_AT, b"\x10\0\x10\0"), Reason.TRUNCATED_IMAGE, "too few"),
     "a file without pixels": (WHOLE[:SCAN_AT] + b"\xff\xd9", Reason.DAMAGED_IMAGE, "no pixels"),
     "a start and an end": (b"\xff\xd8\xff\xd9", Reason.DAMAGED_IMAGE, "no pixels"),
     "bytes between the segments": (WHOLE[:20] + b"??" + WHOLE[20:], Reason.DAMAGED_IMAGE, "byte 20"),
