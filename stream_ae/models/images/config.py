@@ -30,7 +30,7 @@ class AutoencoderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ImageUNetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A U-Net over images, see `images.unet`: `widths` of the levels, the first at full size, each half the one above."""
+    """A U-Net over images, see `images.unet`: `widths` of the levels, each half as large as the one before."""
 
     channels: Count
     widths: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=8)]

@@ -1,6 +1,6 @@
 """One trained image model: frames in, denoised frames, scores and maps of where they are wrong out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stream_ae.errors import ModelError
+from stream_ae.models.config import ChannelChoice
 from stream_ae.models.images.config import AutoencoderConfig
 from stream_ae.models.images.denoiser import ImageDenoiser
 from stream_ae.models.images.linear import LinearPatch
@@ -135,6 +136,10 @@ class ImageDetector:
         """The same model with these linear components."""
         return replace(self, network=replace(self.network, linear=linear))
 
+    def choosing(self, choices: Sequence[ChannelChoice]) -> "ImageDetector":
+        """The same model, cleaning its channels so; shares all tensors. `training.images.choose` makes choices."""
+        return replace(self, denoiser=replace(self.denoiser, choices=tuple(choices)))
+
     def beside(self, denoiser: ImageDenoiser) -> "ImageDetector":
         """The same model with this denoiser, on the same device; shares all tensors."""
         return replace(self, denoiser=denoiser)
@@ -256,8 +261,7 @@ class ImageDetector:
             )
 
     def _expected(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) what the network puts for the frames and the linear components for smoothed ones, in the network's
-        units, finite."""
+        """(B, C, H, W) what the network puts for frames, the components for softened ones, normalised, finite."""
         network, linear = self._once(seen.x)
         if seen.observed is None:
             return network, linear

@@ -90,6 +90,7 @@ class ImageAutoencoder(nn.Module):
         flat = features * self.least[0] * self.least[1]
         self.encoder = ImageEncoder(config.channels, config.widths)
         self.bottleneck: Deterministic | Variational | SpatialVariational
+        self.enter: nn.Linear | nn.Conv2d
         if self.spatial:
             self.bottleneck, self.enter = SpatialVariational(features, latent), nn.Conv2d(latent, features, 1)
         else:

@@ -59,7 +59,7 @@ class Tiling:
         if self.whole:
             return tiles
         frames = tiles.new_zeros((count, tiles.shape[1], *self.frame))
-        self._add(frames, tiles.unflatten(0, (count, -1)), self.corners)
+        self._add(frames, tiles.reshape(count, -1, *tiles.shape[1:]), self.corners)
         return frames / self._weights(tiles)
 
     def mapped(self, answer: Answer, frames: Tensor, observed: Tensor | None) -> Tensor:
@@ -82,7 +82,7 @@ class Tiling:
             for part in _slices(len(corners), tiles_at_once):
                 some = corners[part]
                 tiles = answer(self.cut(frames[rows], some), self.cut(seen, some) if seen is not None else None)
-                self._add(total, tiles.unflatten(0, (len(total), -1)), some)
+                self._add(total, tiles.reshape(len(total), -1, *tiles.shape[1:]), some)
             found[rows] = total / weights
         return found
 

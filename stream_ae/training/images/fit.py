@@ -77,6 +77,16 @@ def fit(
     return ImageFit(replace(template, network=network), tuple(epochs), best)
 
 
+def patches(detector: ImageDetector, frames: Float32, generator: Generator) -> Seen:
+    """A patch from a random place of each of the frames (B, C, H, W), as the networks see it."""
+    whole, patch = detector.seen(frames), detector.network.config.patch
+    if whole.observed is None:
+        return Seen(cropped(whole.x, patch, generator), None)
+    both = cropped(torch.cat((whole.x, whole.observed.to(whole.x.dtype)), 1), patch, generator)
+    x, observed = both.chunk(2, dim=1)
+    return Seen(x, observed > 0.5)
+
+
 class _Objective(nn.Module):
     """Per-frame terms (B,), as `training.objective` has them: squared errors, or the negative ELBO in nats per value
     with a learnt variance of each channel."""
@@ -105,23 +115,13 @@ class _Objective(nn.Module):
 class _Learner:
     """What learns, what it minimises, and where what is random comes from."""
 
-    template: ImageDetector
+    detector: ImageDetector
     autoencoder: ImageAutoencoder
     objective: _Objective
     generator: Generator
 
-    def seen(self, frames: Float32, generator: Generator) -> Seen:
-        """Random patches of the frames."""
-        whole = self.template.seen(frames)
-        patch = self.template.network.config.patch
-        if whole.observed is None:
-            return Seen(cropped(whole.x, patch, generator), None)
-        both = cropped(torch.cat((whole.x, whole.observed.to(whole.x.dtype)), 1), patch, generator)
-        x, observed = both.chunk(2, dim=1)
-        return Seen(x, observed > 0.5)
-
     def loss(self, frames: Float32, epoch: int) -> Tensor:
-        seen = self.seen(frames, self.generator)
+        seen = patches(self.detector, frames, self.generator)
         noisy = seen.x + NOISE * torch.randn(seen.x.shape, generator=self.generator)
         found = self.autoencoder(noisy.contiguous(memory_format=torch.channels_last), self.generator)
         terms: Tensor = self.objective(found, seen, self.objective.beta(epoch))
@@ -132,7 +132,7 @@ class _Learner:
         terms, generator = [], Generator().manual_seed(options.seed)
         with torch.inference_mode():
             for begin in range(0, len(frames), EVALUATION_BATCH):
-                seen = self.seen(frames[begin : begin + EVALUATION_BATCH], generator)
+                seen = patches(self.detector, frames[begin : begin + EVALUATION_BATCH], generator)
                 posterior = self.autoencoder.encode(seen.x)
                 found = ImageReconstruction(self.autoencoder.decode(posterior.mode()), posterior)
                 terms.append(self.objective(found, seen, options.beta))
