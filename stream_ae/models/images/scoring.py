@@ -75,7 +75,7 @@ PLAIN_CONTRASTS = Contrasts(1.0, 1.0, 1.0)
 def contrasts(x: Tensor, observed: Tensor | None) -> Tensor:
     """(B,) standard deviation of the observed pixels around their channel's mean, in the network's units."""
     if observed is None:
-        return x.var((2, 3), correction=0).mean(1).sqrt()
+        return (x - x.mean((2, 3), keepdim=True)).square().mean((1, 2, 3)).sqrt()
     counts = observed.sum((2, 3), keepdim=True).clamp(min=1)
     mean = torch.where(observed, x, 0.0).sum((2, 3), keepdim=True) / counts
     squares = torch.where(observed, (x - mean).square(), 0.0).sum((2, 3), keepdim=True)

@@ -18,7 +18,8 @@ def noise_power(frames: Float32) -> Float64:
     """(C,) variance of the white noise in frames (N, C, H, W), NaN = missing; 0 where nothing can be told.
 
     White noise is in every coefficient of a cosine transform alike, an image mostly in the low ones. Each coefficient
-    is the median over blocks, so that edges do not raise it, and the quietest high frequencies count. Noise that is not white is underestimated: then a pixel is rather left alone.
+    is the median over blocks, so that edges do not raise it, and the quietest high frequencies count. Noise that is not
+    white is underestimated: then a pixel is rather left alone.
     """
     return np.array([_floor(frames[:, channel]) for channel in range(frames.shape[1])])
 
