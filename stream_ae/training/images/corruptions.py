@@ -103,9 +103,11 @@ class Chain:
     parts: Sequence[tuple[Corruption, float]]
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        x = x.clone()
         for corruption, share in self.parts:
-            hit = torch.rand((len(x), 1, 1, 1), generator=generator) < share
-            x = torch.where(hit, corruption(x, generator), x)
+            hit = torch.rand(len(x), generator=generator) < share
+            if bool(hit.any()):
+                x[hit] = corruption(x[hit], generator)
         return x
 
 

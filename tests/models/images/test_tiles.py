@@ -1,5 +1,7 @@
 """Large frames go through in tiles, and nobody sees where they met."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ def test_tiles_cover_the_frame_and_overlap_by_what_was_asked_for() -> None:
     tiling = Tiling((64, 200), (64, 64), 16)
     lefts = [left for _, left in tiling.corners]
     assert (lefts[0], lefts[-1] + 64) == (0, 200)
-    assert all(later - earlier <= 64 - 16 for earlier, later in zip(lefts, lefts[1:], strict=False))
+    assert all(later - earlier <= 64 - 16 for earlier, later in pairwise(lefts))
 
 
 def test_where_tiles_disagree_the_answer_goes_over_smoothly() -> None:
