@@ -38,8 +38,8 @@ def test_a_unet_takes_images_of_any_size(size: tuple[int, int]) -> None:
 
 def test_a_unet_that_takes_nothing_off_gives_back_its_input() -> None:
     unet = ImageUNet(ImageUNetConfig(channels=1, widths=(4, 8)))
-    torch.nn.init.zeros_(unet.last.weight)
-    torch.nn.init.zeros_(unet.last.bias)
+    for weights in unet.last.parameters():
+        torch.nn.init.zeros_(weights)
     x = torch.randn(1, 1, 10, 10)
     torch.testing.assert_close(unet(x), x)
 
