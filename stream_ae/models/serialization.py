@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -47,11 +48,11 @@ def load(folder: Path, device: str = "cpu") -> Detector:
     Raises DigestError if the weights are not those that the configuration was written with, ModelError if anything
     else is missing, unreadable or does not fit together.
     """
-    config = decoded(_bytes(folder / CONFIG), str(folder / CONFIG))
-    weights = _bytes(folder / WEIGHTS)
+    config = decoded(bytes_of(folder / CONFIG), str(folder / CONFIG))
+    weights = bytes_of(folder / WEIGHTS)
     if hashlib.sha256(weights).hexdigest() != config.weights_sha256:
         raise DigestError(f"{folder / WEIGHTS} is not the file that {CONFIG} was written with: fetch the version again")
-    tensors = _parsed(weights, folder / WEIGHTS)
+    tensors = parsed(weights, folder / WEIGHTS)
     detector = Detector(
         signature=Signature(config.channels, config.units, config.window, config.lookahead),
         network=_network(config, tensors, folder / WEIGHTS),
@@ -119,7 +120,8 @@ def _denoiser_config(denoiser: Denoiser | None) -> DenoiserConfig | None:
     return DenoiserConfig(choices=denoiser.choices, unet=denoiser.network.config, blind=denoiser.network.blind)
 
 
-def _bytes(path: Path) -> bytes:
+def bytes_of(path: Path) -> bytes:
+    """What the file of a version holds. Raises ModelError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -129,7 +131,8 @@ def _bytes(path: Path) -> bytes:
         ) from error
 
 
-def _parsed(weights: bytes, path: Path) -> dict[str, Tensor]:
+def parsed(weights: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises ModelError if it is none."""
     try:
         return safetensors.torch.load(weights)
     except (SafetensorError, KeyError, ValueError, json.JSONDecodeError) as error:
@@ -147,8 +150,8 @@ def _network(config: VersionConfig, tensors: dict[str, Tensor], path: Path) -> N
         expected |= {UNET + name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
     expected |= dict.fromkeys(NORMALISER, (count, 1))
     expected |= dict.fromkeys(LEVELS, (count,)) | _linear_shapes(config)
-    _check(tensors, expected, path)
-    _put(autoencoder, NETWORK, tensors)
+    check_tensors(tensors, expected, POSITIVE, path)
+    put(autoencoder, NETWORK, tensors)
     centre, scale, low, high = (tensors[name] for name in NORMALISER)
     normaliser = Normaliser(centre, scale, low, high, config.recentre)
     return Network(config.architecture, autoencoder, normaliser)
@@ -170,17 +173,23 @@ def _denoiser(config: DenoiserConfig | None, tensors: dict[str, Tensor]) -> Deno
         return Denoiser.of(config.choices)
     with torch.device("meta"):
         unet = UNet(config.unet)
-    _put(unet, UNET, tensors)
+    put(unet, UNET, tensors)
     return Denoiser.of(config.choices, SideNetwork(config.unet, unet, config.blind))
 
 
-def _put(network: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
+def put(network: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
+    """Give a network without memory its checked tensors, those whose names begin with `prefix`; it is served from now
+    on."""
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     network.load_state_dict(own, strict=True, assign=True)
     network.requires_grad_(False).eval()
 
 
-def _check(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], path: Path) -> None:
+def check_tensors(
+    tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], positive: Sequence[str], path: Path
+) -> None:
+    """Raises ModelError naming the tensor that is unknown, missing, of another shape or type, or not finite, or one of
+    `positive` that is not."""
     again = "train and register the version again"
     for name in sorted(expected.keys() ^ tensors.keys()):
         what = "is missing" if name in expected else "is not known"
@@ -192,7 +201,7 @@ def _check(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], pat
             )
         if not finite(tensor):
             raise ModelError(f"{path}: tensor {name} holds NaN or infinite values: {again}")
-    for name in tensors.keys() & set(POSITIVE):
+    for name in tensors.keys() & set(positive):
         if not bool((tensors[name] > 0).all()):
             raise ModelError(f"{path}: tensor {name} must be above 0 everywhere: {again}")
 

@@ -75,7 +75,7 @@ def calibrated(template: Detector, linear: LinearViews, windows: WindowSet, fals
     detector = replace(template, scoring=replace(scoring, fused=fused.scale).to(template.network.device))
     at_start = start_threshold(detector, windows, false_alarm_rate)
     detector = replace(detector, scoring=replace(detector.scoring, start_threshold=at_start))
-    return Calibrated(detector, _warnings(fused, len(windows), false_alarm_rate))
+    return Calibrated(detector, warnings_of(fused, len(windows), false_alarm_rate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,8 @@ def _levels(plain: Detector, windows: WindowSet) -> tuple[ErrorLevels, Tensor]:
     return ErrorLevels(means[0], means[1], levels.span, levels.decay), means[2]
 
 
-def _warnings(fused: FittedTail, windows: int, rate: float) -> tuple[str, ...]:
+def warnings_of(fused: FittedTail, windows: int, rate: float) -> tuple[str, ...]:
+    """What a person should know of a threshold that was found on so many normal windows."""
     warnings = []
     if fused.heavy:
         warnings.append(

@@ -52,7 +52,7 @@ def choose(
         x[max(min(begin, len(x) - LEAST_ROWS), 0) :] for x, begin in zip(held_out.streams, held_out.begin, strict=True)
     ]
     noise = noise_power(rows) / np.square(_scale(detector))
-    return tuple(_by_masked_loss(*one) for one in zip(noise.tolist(), losses.of_channels(), strict=True))
+    return tuple(by_masked_loss(*one) for one in zip(noise.tolist(), losses.of_channels(), strict=True))
 
 
 def choose_by_clean(detector: Detector, held_out: HeldOut, seed: int = 0) -> tuple[ChannelChoice, ...]:
@@ -61,7 +61,7 @@ def choose_by_clean(detector: Detector, held_out: HeldOut, seed: int = 0) -> tup
     losses = _masked_losses(detector, windows, seed)
     few = windows.sample(MOST_WINDOWS // len(NOISES))
     gains = [_gains(detector, few, noise, seed) for noise in NOISES.values()]
-    return tuple(_by_gains(np.stack(gains)[..., c], loss) for c, loss in enumerate(losses.of_channels()))
+    return tuple(by_gains(np.stack(gains)[..., c], loss, tuple(NOISES)) for c, loss in enumerate(losses.of_channels()))
 
 
 def chosen_for(detector: Detector, streams: Sequence[Float32], seed: int = 0) -> Detector:
@@ -85,7 +85,7 @@ def told(channels: Sequence[str], choices: Sequence[ChannelChoice]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loss:
+class Loss:
     """One channel's mean squared errors on hidden targets, without its own noise taken off, and of how many values."""
 
     of: dict[CleanedBy, float]
@@ -103,22 +103,23 @@ class _Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class _Losses:
+class Losses:
     """Sums of squared errors on hidden targets (networks, C) and how many there were (C,)."""
 
     sums: Float64
     count: Float64
     networks: Sequence[CleanedBy]
 
-    def of_channels(self) -> list[_Loss]:
+    def of_channels(self) -> list[Loss]:
         means = self.sums / np.maximum(self.count, 1)
         return [
-            _Loss(dict(zip(self.networks, means[:, channel].tolist(), strict=True)), int(count))
+            Loss(dict(zip(self.networks, means[:, channel].tolist(), strict=True)), int(count))
             for channel, count in enumerate(self.count)
         ]
 
 
-def _by_masked_loss(noise: float, loss: _Loss) -> ChannelChoice:
+def by_masked_loss(noise: float, loss: Loss) -> ChannelChoice:
+    """By the loss on hidden values against the power of their noise, both in the network's units."""
     best, figures = loss.filler, {"noise_power": noise}
     if loss.values < LEAST_VALUES:
         return loss.choice("identity", f"only {loss.values} values to compare on", figures)
@@ -132,12 +133,12 @@ def _by_masked_loss(noise: float, loss: _Loss) -> ChannelChoice:
     return loss.choice("identity", f"{says}: not below twice the noise, leaving it alone wins", figures)
 
 
-def _by_gains(gains: Float64, loss: _Loss) -> ChannelChoice:
-    """By gains in dB (noises, networks) on rows that are clean but for the noise added."""
+def by_gains(gains: Float64, loss: Loss, noises: Sequence[str]) -> ChannelChoice:
+    """By gains in dB (noises, networks) on values that are clean but for the noises added, so named."""
     networks = list(loss.of)
     means = gains[:, : len(networks)].mean(0)
     best = networks[int(means.argmax())]
-    figures = {name: float(gain) for name, gain in zip(NOISES, gains[:, networks.index(best)], strict=True)}
+    figures = {name: float(gain) for name, gain in zip(noises, gains[:, networks.index(best)], strict=True)}
     says = f"{best} gains {means.max():.1f} dB on average over added noises"
     if loss.values < LEAST_VALUES or not means.max() >= LEAST_GAIN_DB:
         return loss.choice("identity", f"{says}: too little, leaving it alone wins", figures)
@@ -158,7 +159,7 @@ def _networks(detector: Detector) -> Sequence[CleanedBy]:
     return NETWORKS if there else NETWORKS[:1]
 
 
-def _masked_losses(detector: Detector, windows: WindowSet, seed: int) -> _Losses:
+def _masked_losses(detector: Detector, windows: WindowSet, seed: int) -> Losses:
     generator, target = np.random.default_rng(seed), detector.window - 1 - detector.lookahead
     networks, scale = _networks(detector), _scale(detector)
     sums, count = np.zeros((len(networks), len(scale))), np.zeros(len(scale))
@@ -171,7 +172,7 @@ def _masked_losses(detector: Detector, windows: WindowSet, seed: int) -> _Losses
         count += known.sum(0)
         for row, estimate in enumerate(detector.estimates(batch)[: len(networks)]):
             sums[row] += _squares(estimate, truth, known, scale).sum(0)
-    return _Losses(sums, count, networks)
+    return Losses(sums, count, networks)
 
 
 def _gains(detector: Detector, windows: WindowSet, noise: Transform, seed: int) -> Float64:

@@ -6,9 +6,10 @@ Without, it learns to tell hidden values from their neighbours: what it then can
 """
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from stream_ae.errors import ModelError
 from stream_ae.models.denoiser import Denoiser, SideNetwork, absolute, unmeasured
@@ -52,20 +53,29 @@ def fitted_unet(normaliser: Normaliser, windows: WindowSet, options: TrainingSet
     config = unet_config(*windows.views[0].shape[:0:-1])
     with reproducible(options.seed, options.threads) as generator:
         unet = UNet(config)
-        optimiser = torch.optim.AdamW(unet.parameters(), LEARNING_RATE, weight_decay=1e-4)
-        pace = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _pace(step / options.denoiser_steps))
-        for _ in range(options.denoiser_steps):
+
+        def loss() -> Tensor:
             chosen = torch.randint(0, len(windows), (BATCH,), generator=generator).numpy()
             rows = torch.from_numpy(windows.windows(chosen).transpose(0, 2, 1)).transpose(1, 2)
-            loss = _loss(unet, rows, normaliser, options, generator)
-            optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(unet.parameters(), LARGEST_GRADIENT)
-            optimiser.step()
-            pace.step()
+            return _loss(unet, rows, normaliser, options, generator)
+
+        descend(unet, loss, options.denoiser_steps)
+    return SideNetwork(config, unet.requires_grad_(False).eval(), blind=not options.clean)
+
+
+def descend(unet: nn.Module, loss: Callable[[], Tensor], steps: int) -> None:
+    """Train a U-Net on so many batches, `loss` drawing the next one. Raises ModelError when that diverges."""
+    optimiser = torch.optim.AdamW(unet.parameters(), LEARNING_RATE, weight_decay=1e-4)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: _pace(done / steps))
+    for _ in range(steps):
+        found = loss()
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(found)
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), LARGEST_GRADIENT)
+        optimiser.step()
+        rate.step()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in unet.parameters()):
         raise ModelError("the U-Net's training diverged: look for absurd values in the data")
-    return SideNetwork(config, unet.requires_grad_(False).eval(), blind=not options.clean)
 
 
 def _pace(done: float) -> float:

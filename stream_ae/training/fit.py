@@ -64,7 +64,7 @@ def fit(
 
     Raises ModelError when the loss is not finite: the values are beyond what float32 can be trained on.
     """
-    deadline = _deadline(options, clock or SystemClock())
+    deadline = deadline_of(options, clock or SystemClock())
     with reproducible(options.seed, options.threads) as generator:
         autoencoder = build(architecture)
         epochs, best_weights = [], copy.deepcopy(autoencoder.state_dict())
@@ -76,7 +76,7 @@ def fit(
                 best, best_weights = epoch, copy.deepcopy(autoencoder.state_dict())
             if progress is not None:
                 progress(epoch)
-            if epoch.number - best.number >= options.patience or _passed(deadline):
+            if epoch.number - best.number >= options.patience or passed(deadline):
                 break
     assert best is not None  # max_epochs is positive
     autoencoder.load_state_dict(best_weights)
@@ -129,9 +129,9 @@ def _epochs(
     for number in range(1, options.max_epochs + 1):
         learner.autoencoder.train()
         losses = []
-        for chosen in _shuffled(len(training), size, generator):
-            losses.append(_step(learner.loss(training.windows(chosen), number, generator), optimiser))
-            if _passed(deadline):
+        for chosen in shuffled(len(training), size, generator):
+            losses.append(step(learner.loss(training.windows(chosen), number, generator), optimiser))
+            if passed(deadline):
                 break
         train_loss, validation_loss = float(np.mean(losses)), learner.validation(validation, options)
         if not np.isfinite([train_loss, validation_loss]).all():
@@ -142,21 +142,25 @@ def _epochs(
         yield Epoch(number, options.max_epochs, train_loss, validation_loss)
 
 
-def _deadline(options: TrainingSettings, clock: Clock) -> Deadline | None:
+def deadline_of(options: TrainingSettings, clock: Clock) -> Deadline | None:
+    """When fitting has to stop, from now; None: by patience alone."""
     return None if options.time_budget_s is None else Deadline.after(clock, options.time_budget_s)
 
 
-def _passed(deadline: Deadline | None) -> bool:
+def passed(deadline: Deadline | None) -> bool:
+    """Whether there is a deadline, and it has passed."""
     return deadline is not None and deadline.passed()
 
 
-def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Int64]:
+def shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Int64]:
+    """All of [0, count) in random order, `size` at a time."""
     order = torch.randperm(count, generator=generator).numpy()
     for begin in range(0, count, size):
         yield order[begin : begin + size]
 
 
-def _step(loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
+def step(loss: Tensor, optimiser: torch.optim.Optimizer) -> float:
+    """Take one, and give the loss before it."""
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     optimiser.step()

@@ -30,7 +30,7 @@ def fitted_linear(windows: WindowSet, lookahead: int, seed: int) -> LinearView:
     start = LinearView(centre, scale, torch.zeros(span * count), torch.zeros(span * count, 1), torch.ones(count))
     rows = start.scaled(x, observed)
     mean = rows.mean(0)
-    return LinearView(centre, scale, mean, _components(rows - mean, seed), start.level)
+    return LinearView(centre, scale, mean, principal_directions(rows - mean, seed), start.level)
 
 
 def _moments(x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,8 +45,9 @@ def _moments(x: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     return centre.float()[:, None], scale.float()[:, None]
 
 
-def _components(rows: Tensor, seed: int) -> Tensor:
-    """(D, K) the first principal directions of centred rows (N, D)."""
+def principal_directions(rows: Tensor, seed: int) -> Tensor:
+    """(D, K) the first principal directions of centred rows (N, D): EXPLAINED of their variance, MOST_COMPONENTS at
+    most."""
     most = min(MOST_COMPONENTS + OVERSAMPLING, *rows.shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,0 +1,93 @@
+"""Frames to a U-Net that denoises, and to the choice of who cleans which channel.
+
+With clean frames it learns to take off what was added, one network for everything ("blind", Zhang et al. 2017).
+Without, it learns to tell pixels that it was shown a neighbour of instead: their noise it then cannot know (Noise2Void,
+Krull et al. 2019).
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from stream_ae.models.config import ChannelChoice, CleanedBy
+from stream_ae.models.images.denoiser import ImageDenoiser, ImageSide
+from stream_ae.models.images.detector import ImageDetector, Seen
+from stream_ae.models.images.unet import ImageUNet, image_unet_config
+from stream_ae.models.normaliser import CLIP
+from stream_ae.records import Float32
+from stream_ae.settings import TrainingSettings
+from stream_ae.training.denoise import descend
+from stream_ae.training.fit import reproducible
+from stream_ae.training.images.choose import choose, choose_by_clean
+from stream_ae.training.images.corruptions import Corruption, any_corruption, lost_blocks, neighbours
+from stream_ae.training.images.fit import patches
+from stream_ae.training.images.frames import Frames
+
+# A step costs about the same whatever the patch: 32 of 28 x 28 pixels.
+PIXELS_A_STEP, LEAST_PATCHES = 32 * 28 * 28, 4
+# Without clean frames: share of pixels that show a neighbour, and of frames in which a block is missing.
+HIDDEN_SHARE, BLOCK_SHARE, LARGEST_BLOCK = 0.15, 0.25, 0.3
+# Frames count by the root of their squared error, or the noisiest would be listened to alone; this keeps it smooth.
+LEAST_ERROR = 1e-3
+
+
+def with_denoiser(detector: ImageDetector, frames: Frames, options: TrainingSettings) -> ImageDetector:
+    """The detector with the denoiser that `options.denoiser` asks for ("auto": a U-Net), chosen for each channel on
+    held-out frames."""
+    choices = detector.denoiser.choices
+    if options.denoiser in ("none", "autoencoder"):
+        by: CleanedBy = "identity" if options.denoiser == "none" else "autoencoder"
+        reason = f"asked for: training.denoiser is {options.denoiser}"
+        fixed = ChannelChoice(by=by, fill="autoencoder", reason=reason, figures={})
+        return detector.beside(ImageDenoiser((fixed,) * len(choices)))
+    ready = detector.beside(ImageDenoiser(choices, fitted_unet(detector, frames.fit, options)))
+    chosen = (choose_by_clean if options.clean else choose)(ready, frames.held_out, options.seed)
+    return ready.choosing(chosen)
+
+
+def fitted_unet(detector: ImageDetector, frames: Float32, options: TrainingSettings) -> ImageSide:
+    """A U-Net trained on patches of the frames; the same ones, options and number of threads give the same one on a
+    CPU."""
+    config = image_unet_config(len(detector.channels))
+    height, width = detector.network.config.patch
+    count = max(PIXELS_A_STEP // (height * width), LEAST_PATCHES)
+    corruption = any_corruption(detector.network.normaliser)
+    with reproducible(options.seed, options.threads) as generator:
+        unet = ImageUNet(config).to(memory_format=torch.channels_last)
+
+        def loss() -> Tensor:
+            chosen = torch.randint(0, len(frames), (count,), generator=generator).numpy()
+            seen = patches(detector, frames[chosen], generator)
+            if options.clean:
+                return clean_loss(unet, seen, corruption, generator)
+            return blind_loss(unet, seen, generator)
+
+        descend(unet, loss, options.denoiser_steps)
+    return ImageSide(config, unet.requires_grad_(False).eval(), blind=not options.clean)
+
+
+def clean_loss(unet: ImageUNet, clean: Seen, corruption: Corruption, generator: Generator) -> Tensor:
+    """What is left of corruptions of clean patches."""
+    spoilt = corruption(clean.x, generator)
+    seen = ~torch.isnan(spoilt)
+    if clean.observed is not None:
+        seen &= clean.observed
+    shown = torch.where(seen, spoilt, 0.0).clamp(-CLIP, CLIP)
+    squares = (unet(shown, seen) - clean.x).square()
+    if clean.observed is not None:
+        squares = torch.where(clean.observed, squares, 0.0)
+    errors: Tensor = (squares.mean((1, 2, 3)) + LEAST_ERROR).sqrt()
+    return errors.mean()
+
+
+def blind_loss(unet: ImageUNet, noisy: Seen, generator: Generator) -> Tensor:
+    """Squared error on the pixels that show a neighbour, or are missing, of patches as they are."""
+    x = noisy.x
+    observed = torch.ones_like(x, dtype=torch.bool) if noisy.observed is None else noisy.observed
+    swapped = torch.rand((len(x), 1, *x.shape[2:]), generator=generator) < HIDDEN_SHARE
+    some = torch.rand((len(x), 1, 1, 1), generator=generator) < BLOCK_SHARE
+    lost = lost_blocks(x, LARGEST_BLOCK, generator) & some
+    seen = observed & ~lost
+    shown = torch.where(swapped, neighbours(x, generator), x)
+    asked = observed & (swapped | lost)
+    squares = torch.where(asked, (unet(torch.where(seen, shown, 0.0), seen) - x).square(), 0.0)
+    return torch.sum(squares) / asked.sum().clamp(min=1)

@@ -1,0 +1,158 @@
+"""Frames to the weights of an autoencoder: denoising training with early stopping, or within a time budget."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from stream_ae.clock import Clock, Deadline, SystemClock
+from stream_ae.errors import ModelError
+from stream_ae.models.bottleneck import GaussianPosterior
+from stream_ae.models.images.detector import ImageDetector, Seen
+from stream_ae.models.images.networks import ImageAutoencoder, ImageReconstruction
+from stream_ae.models.losses import gaussian_nll, rate, squared_error
+from stream_ae.records import Float32
+from stream_ae.settings import TrainingSettings
+from stream_ae.training.fit import (
+    SMALLEST_BATCH,
+    STEPS_PER_EPOCH,
+    Epoch,
+    Progress,
+    deadline_of,
+    passed,
+    reproducible,
+    shuffled,
+    step,
+)
+from stream_ae.training.images.frames import Frames, cropped
+from stream_ae.training.objective import ANNEALED_SHARE
+
+EVALUATION_BATCH = 256
+# In the network's units. Enough that the code is not read off single pixels, and it finds frames that were not seen.
+NOISE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFit:
+    """The untrained detector given its network's best weights, and all epochs that were run."""
+
+    detector: ImageDetector
+    epochs: tuple[Epoch, ...]
+    best: Epoch
+
+
+def fit(
+    template: ImageDetector,
+    frames: Frames,
+    options: TrainingSettings,
+    progress: Progress | None = None,
+    clock: Clock | None = None,
+) -> ImageFit:
+    """Train a network of the template's kind; the same frames, options and number of threads give the same weights on
+    a CPU, unless `options.time_budget_s` cuts them short.
+
+    Raises ModelError when the loss is not finite: the values are beyond what float32 can be trained on.
+    """
+    deadline = deadline_of(options, clock or SystemClock())
+    with reproducible(options.seed, options.threads) as generator:
+        autoencoder = ImageAutoencoder(template.network.config).to(memory_format=torch.channels_last)
+        learner = _Learner(template, autoencoder, _Objective(template, options), generator)
+        epochs, best_weights = [], copy.deepcopy(autoencoder.state_dict())
+        best: Epoch | None = None
+        for epoch in _epochs(learner, frames, options, deadline):
+            epochs.append(epoch)
+            if best is None or epoch.validation_loss < best.validation_loss:
+                best, best_weights = epoch, copy.deepcopy(autoencoder.state_dict())
+            if progress is not None:
+                progress(epoch)
+            if epoch.number - best.number >= options.patience or passed(deadline):
+                break
+    assert best is not None  # max_epochs is positive
+    autoencoder.load_state_dict(best_weights)
+    autoencoder.requires_grad_(False).eval()
+    network = replace(template.network, autoencoder=autoencoder)
+    return ImageFit(replace(template, network=network), tuple(epochs), best)
+
+
+def patches(detector: ImageDetector, frames: Float32, generator: Generator) -> Seen:
+    """A patch from a random place of each of the frames (B, C, H, W), as the networks see it."""
+    whole, patch = detector.seen(frames), detector.network.config.patch
+    if whole.observed is None:
+        return Seen(cropped(whole.x, patch, generator), None)
+    both = cropped(torch.cat((whole.x, whole.observed.to(whole.x.dtype)), 1), patch, generator)
+    x, observed = both.chunk(2, dim=1)
+    return Seen(x, observed > 0.5)
+
+
+class _Objective(nn.Module):
+    """Per-frame terms (B,), as `training.objective` has them: squared errors, or the negative ELBO in nats per value
+    with a learnt variance of each channel."""
+
+    def __init__(self, template: ImageDetector, options: TrainingSettings) -> None:
+        super().__init__()
+        self._options = options
+        self.logvar = nn.Parameter(torch.zeros(len(template.channels), 1)) if template.generative else None
+
+    def beta(self, epoch: int) -> float:
+        """What a nat of the code costs in this epoch (1, 2, ...)."""
+        annealed = max(round(self._options.max_epochs * ANNEALED_SHARE), 1)
+        return self._options.beta * min(epoch / annealed, 1.0)
+
+    def forward(self, found: ImageReconstruction, seen: Seen, beta: float) -> Tensor:
+        x_hat, x = found.x_hat.flatten(2), seen.x.flatten(2)
+        observed = seen.observed.flatten(2) if seen.observed is not None else None
+        if self.logvar is None or not isinstance(found.posterior, GaussianPosterior):
+            return squared_error(x_hat, x, observed)
+        values = x[0].numel()
+        nats = rate(found.posterior.kl().flatten(1), self._options.free_bits)
+        return gaussian_nll(x_hat, self.logvar, x, observed) + beta * nats / values
+
+
+@dataclass(frozen=True, slots=True)
+class _Learner:
+    """What learns, what it minimises, and where what is random comes from."""
+
+    detector: ImageDetector
+    autoencoder: ImageAutoencoder
+    objective: _Objective
+    generator: Generator
+
+    def loss(self, frames: Float32, epoch: int) -> Tensor:
+        seen = patches(self.detector, frames, self.generator)
+        noisy = seen.x + NOISE * torch.randn(seen.x.shape, generator=self.generator)
+        found = self.autoencoder(noisy.contiguous(memory_format=torch.channels_last), self.generator)
+        terms: Tensor = self.objective(found, seen, self.objective.beta(epoch))
+        return terms.mean()
+
+    def validation(self, frames: Float32, options: TrainingSettings) -> float:
+        """Of the same patches each time, without noise and by the most likely codes."""
+        terms, generator = [], Generator().manual_seed(options.seed)
+        with torch.inference_mode():
+            for begin in range(0, len(frames), EVALUATION_BATCH):
+                seen = patches(self.detector, frames[begin : begin + EVALUATION_BATCH], generator)
+                posterior = self.autoencoder.encode(seen.x)
+                found = ImageReconstruction(self.autoencoder.decode(posterior.mode()), posterior)
+                terms.append(self.objective(found, seen, options.beta))
+        return float(torch.cat(terms).mean())
+
+
+def _epochs(learner: _Learner, frames: Frames, options: TrainingSettings, deadline: Deadline | None) -> Iterator[Epoch]:
+    parameters = [*learner.autoencoder.parameters(), *learner.objective.parameters()]
+    optimiser = torch.optim.Adam(parameters, options.learning_rate)
+    size = max(min(options.batch_size, len(frames.fit) // STEPS_PER_EPOCH), SMALLEST_BATCH)
+    for number in range(1, options.max_epochs + 1):
+        losses = []
+        for chosen in shuffled(len(frames.fit), size, learner.generator):
+            losses.append(step(learner.loss(frames.fit[chosen], number), optimiser))
+            if passed(deadline):
+                break
+        train_loss, validation_loss = float(np.mean(losses)), learner.validation(frames.validation, options)
+        if not np.isfinite([train_loss, validation_loss]).all():
+            raise ModelError(
+                f"training diverged in epoch {number} (loss {train_loss:.3g}, validation {validation_loss:.3g}): "
+                "lower training.learning_rate, and look for absurd values in the frames"
+            )
+        yield Epoch(number, options.max_epochs, train_loss, validation_loss)

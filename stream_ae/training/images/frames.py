@@ -1,0 +1,85 @@
+"""Frames to train on: checked, split, and read a batch of patches at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from stream_ae.errors import ConfigError
+from stream_ae.models.normaliser import Normaliser
+from stream_ae.records import Float32
+
+FIT_SHARE, VALIDATION_SHARE = 0.7, 0.1
+LEAST_FRAMES = 20
+ROUNDING, TINY = 1e-5, 1e-30
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Three parts of (N, C, H, W) float32 frames, NaN = missing: to fit on, to stop by, and to calibrate on."""
+
+    fit: Float32
+    validation: Float32
+    held_out: Float32
+
+    @property
+    def seen(self) -> Float32:
+        """What the networks see before they are calibrated."""
+        return np.concatenate((self.fit, self.validation))
+
+
+def checked(frames: NDArray[Any], channels: Sequence[str]) -> Float32:
+    """The frames as float32; infinite pixels become missing. Raises ConfigError with what to do about it."""
+    if frames.ndim != 4 or frames.shape[1] != len(channels):
+        raise ConfigError(
+            f"frames have shape {frames.shape}: give (N, {len(channels)}, H, W) for channels {', '.join(channels)}"
+        )
+    if not (np.issubdtype(frames.dtype, np.number) or frames.dtype == np.bool_) or np.iscomplexobj(frames):
+        raise ConfigError(f"frames are {frames.dtype}: give real numbers")
+    found = frames.astype(np.float32)
+    found[np.isinf(found)] = np.nan
+    some = ~np.isnan(found).all((1, 2, 3))
+    if some.sum() < LEAST_FRAMES:
+        raise ConfigError(f"{some.sum()} frames with a pixel in them, at least {LEAST_FRAMES} are needed: give more")
+    return found if some.all() else found[some]
+
+
+def split(frames: Float32, seed: int) -> Frames:
+    """Frames carry no order that a window would need, so the parts are drawn at random: 70, 10 and 20 %."""
+    order = np.random.default_rng(seed).permutation(len(frames))
+    first = round(FIT_SHARE * len(frames))
+    second = first + max(round(VALIDATION_SHARE * len(frames)), 1)
+    return Frames(frames[order[:first]], frames[order[first:second]], frames[order[second:]])
+
+
+def fitted_normaliser(frames: Float32) -> Normaliser:
+    """Mean and spread of each channel, and the range that was seen, widened by itself on either side."""
+    found = np.empty((4, frames.shape[1], 1), np.float32)
+    for channel in range(frames.shape[1]):
+        values = frames[:, channel][~np.isnan(frames[:, channel])].astype(np.float64)
+        if len(values) == 0:
+            found[:, channel, 0] = 0.0, 1.0, -1.0, 1.0
+            continue
+        low, high, centre, scale = values.min(), values.max(), values.mean(), values.std()
+        if scale <= ROUNDING * max(abs(low), abs(high)):
+            scale = max(0.01 * abs(centre), TINY) if centre else 1.0
+        room = max(high - low, scale)
+        largest = float(np.finfo(np.float32).max) / 4
+        found[:, channel, 0] = centre, scale, max(low - room, -largest), min(high + room, largest)
+    centre, scale, low, high = torch.from_numpy(found)
+    return Normaliser(centre, scale, low, high, 0.0)
+
+
+def cropped(frames: Tensor, patch: tuple[int, int], generator: Generator) -> Tensor:
+    """Frames (B, C, H, W) to patches (B, C, h, w), each from a random place of its frame."""
+    height, width = frames.shape[2] - patch[0], frames.shape[3] - patch[1]
+    if height == 0 and width == 0:
+        return frames
+    tops = torch.randint(0, height + 1, (len(frames),), generator=generator).tolist()
+    lefts = torch.randint(0, width + 1, (len(frames),), generator=generator).tolist()
+    places = zip(frames, tops, lefts, strict=True)
+    return torch.stack([one[:, top : top + patch[0], left : left + patch[1]] for one, top, left in places])
