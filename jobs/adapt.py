@@ -25,7 +25,8 @@ from stream_ae.flow.profile_folder import save
 from stream_ae.flow.profiles import Profiles
 from stream_ae.kafka.driver import open_reader
 from stream_ae.models.detector import Detector
-from stream_ae.models.serialization import load as load_version
+from stream_ae.models.images.detector import ImageDetector
+from stream_ae.models.version import load as load_version
 from stream_ae.ports import Desired, ModelSignal, ModelStore, RecordReader
 from stream_ae.records import ModelIdentity, ModelVersion
 from stream_ae.registry.signal import RedisSignal
@@ -139,7 +140,10 @@ def _loaded(store: ModelStore, model: ModelIdentity, scratch: Path) -> Detector:
             f"{model.name}/{model.version} has digest {found[:12]}, but {model.digest[:12]} was announced: announce "
             "another version with `stream-ae models promote`"
         )
-    return load_version(folder).with_identity(model)
+    detector = load_version(folder)
+    if isinstance(detector, ImageDetector):
+        raise ConfigError(f"{model.name}/{model.version} is for frames: profiles are of streams of sensors alone")
+    return detector.with_identity(model)
 
 
 def _learnt(world: World, settings: Settings, span: Span, detector: Detector, progress: Progress) -> Profiles:

@@ -22,9 +22,8 @@ from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once,
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
 from stream_ae.kafka.driver import open_reader
-from stream_ae.models.detector import Detector
-from stream_ae.models.serialization import load as load_version
-from stream_ae.models.serialization import save
+from stream_ae.models.version import AnyDetector, save
+from stream_ae.models.version import load as load_version
 from stream_ae.ports import ModelSignal, ModelStore, RecordReader
 from stream_ae.records import ModelVersion
 from stream_ae.registry.rollout import roll_out
@@ -32,11 +31,10 @@ from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log
-from stream_ae.training import Epoch, Trained, evaluate, train
-from stream_ae.training.collect import Collected
-from stream_ae.training.dataset import HeldOut
+from stream_ae.training import Epoch
+from stream_ae.training.collect import Collected, SampleLayout
 from stream_ae.training.gate import Verdict, verdict
-from stream_ae.training.picture import pictures
+from stream_ae.training.kinds import AnyTrained, measured, pictures_of, train_collected
 from stream_ae.training.span import Span, collect, newest_span, run_key
 
 log = Log("retrain")
@@ -80,7 +78,11 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class _Champion:
     version: ModelVersion
-    detector: Detector
+    detector: AnyDetector
+
+    @property
+    def layout(self) -> SampleLayout:
+        return SampleLayout(self.detector.channels, self.detector.frame)
 
 
 def retrain(world: World, settings: Settings, progress: Progress) -> Outcome:
@@ -111,12 +113,12 @@ def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path
             world.reader,
             settings,
             span,
-            champion.detector.channels if champion else None,
+            champion.layout if champion else None,
             lambda done: progress.collected(done, span.records),
         )
         progress.say(_collected_sentence(collected, span))
-        trained = train(
-            collected.segments, collected.channels, settings.training, lineage=_lineage(settings, span, champion),
+        trained = train_collected(
+            collected, settings.training, lineage=_lineage(settings, span, champion),
             progress=progress.epoch, holdout_share=settings.retrain.holdout_share, clock=world.clock,
         )  # fmt: skip
     except (ConfigError, ModelError) as error:
@@ -124,7 +126,7 @@ def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path
         return Outcome.UNUSABLE_DATA
     for warning in trained.report.warnings:
         progress.say(f"warning: {warning}")
-    judged = _judged(trained.detector, champion, trained.held_out, settings.retrain.tolerance)
+    judged = _judged(trained, champion, settings.retrain.tolerance)
     tags = _lineage(settings, span, champion) | {RUN_KEY: key, TAG + "code_version": software(), VERDICT: judged.reason}
     candidate = _registered(world.store, trained, scratch, tags)
     progress.say(f"registered {candidate.name}/{candidate.version}: {judged.reason}")
@@ -168,19 +170,19 @@ def _champion(store: ModelStore, scratch: Path, progress: Progress) -> _Champion
         return None
 
 
-def _registered(store: ModelStore, trained: Trained, scratch: Path, tags: dict[str, str]) -> ModelVersion:
+def _registered(store: ModelStore, trained: AnyTrained, scratch: Path, tags: dict[str, str]) -> ModelVersion:
     """The candidate's version; one that was registered before with the same data, settings and code is used again."""
     for known in store.versions():
         if known.tags.get(RUN_KEY) == tags[RUN_KEY]:
             return known
     folder = scratch / "candidate"
     save(trained.detector, folder)
-    return store.register(folder, tags | trained.tags(), trained.report.metrics(), pictures(trained))
+    return store.register(folder, tags | trained.tags(), trained.report.metrics(), pictures_of(trained))
 
 
-def _judged(candidate: Detector, champion: _Champion | None, held_out: HeldOut, tolerance: float) -> Verdict:
-    before = evaluate(champion.detector, held_out) if champion is not None else None
-    return verdict(evaluate(candidate, held_out), before, tolerance)
+def _judged(trained: AnyTrained, champion: _Champion | None, tolerance: float) -> Verdict:
+    before = measured(champion.detector, trained) if champion is not None else None
+    return verdict(measured(trained.detector, trained), before, tolerance)
 
 
 def _rolled_out(

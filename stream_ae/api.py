@@ -1,5 +1,6 @@
 """The offline API: the model that a worker serves, on arrays. Names follow scikit-learn and PyOD."""
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,19 +11,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
+from stream_ae.arrays import array_of, as_given, frames_of, is_images, rows_of
 from stream_ae.digest import folder_digest
 from stream_ae.errors import ConfigError, ModelError
 from stream_ae.flow import profile_folder
+from stream_ae.flow.model import width_of
 from stream_ae.flow.profiles import Profiles, Served
 from stream_ae.flow.window import windows_of
-from stream_ae.models import serialization
-from stream_ae.models.config import ArchitectureConfig, ConvConfig
+from stream_ae.models import version
+from stream_ae.models.config import ConvConfig
 from stream_ae.models.detector import Detector
+from stream_ae.models.images.detector import ImageDetector
+from stream_ae.models.version import AnyDetector
 from stream_ae.records import Float32, Float64, Inference, Int64, ModelIdentity
 from stream_ae.settings import DenoiserKind, ModelKind, ProfileKind, TrainingSettings
 from stream_ae.training import TrainingReport, train
 from stream_ae.training.adapt import adapted
 from stream_ae.training.choose import chosen_for
+from stream_ae.training.images import ImageReport, train_frames
+from stream_ae.training.images.collect import colours
 
 CHUNK = 2048
 """Rows answered at once, so that memory does not grow with the array."""
@@ -38,11 +45,12 @@ _DEFAULT = TrainingSettings()
 
 
 class AutoencoderDetector:
-    """Denoiser and anomaly detector on arrays; give it rows (N, C) in time order, NaN = missing.
+    """Denoiser and anomaly detector on arrays; give it rows (N, C) in time order, or images; NaN = missing.
 
     A score of row i uses rows <= i (plus `lookahead`): what a worker says of a row equals what is said here.
     Higher scores are more anomalous, `predict` gives 1 for an anomaly; `false_alarm_rate` is the share of normal rows
-    that may be flagged. A one-dimensional array is taken for one channel, (N,) = (N, 1).
+    that may be flagged. A one-dimensional array is taken for one channel, (N,) = (N, 1). Three or four axes are images
+    (N, H, W) or (N, C, H, W), each judged by itself.
 
     >>> x = np.sin(np.arange(400, dtype=np.float32) / 5)[:, None]
     >>> detector = AutoencoderDetector(window=16, max_epochs=2).fit(x)
@@ -103,17 +111,29 @@ class AutoencoderDetector:
         return self
 
     def fit(self, x: ArrayLike, y: object = None) -> Self:
-        """Learn what is normal from x (N, C); `y` is ignored. Raises ConfigError if nothing can be learnt from it."""
-        rows = _rows(x)
+        """Learn what is normal from rows x (N, C) or images (N, H, W), (N, C, H, W); `y` is ignored.
+
+        Raises ConfigError if nothing can be learnt from it."""
+        given = array_of(x)
+        if is_images(given):
+            return self._fit_frames(frames_of(given))
+        rows = rows_of(given)
         if rows.shape[1] == 0:
             raise ConfigError(f"x has shape {rows.shape}, so no channel: give rows (N, C) with C of at least 1")
         options = self._options()
         channels = tuple(f"x{channel}" for channel in range(rows.shape[1]))
         trained = train([rows], channels, options)
-        self.detector_: Detector = trained.detector
-        self.report_: TrainingReport = trained.report
+        self.detector_: AnyDetector = trained.detector
+        self.report_: TrainingReport | ImageReport = trained.report
         self.n_features_in_ = len(channels)
         self.profile_: Profiles | None = None
+        return self
+
+    def _fit_frames(self, frames: Float32) -> Self:
+        trained = train_frames(frames, colours(frames.shape[1]), self._options())
+        self.detector_, self.report_ = trained.detector, trained.report
+        self.n_features_in_ = math.prod(frames.shape[1:])
+        self.profile_ = None
         return self
 
     def adapt(self, x_recent: ArrayLike, kind: ProfileKind = "threshold") -> Self:
@@ -125,7 +145,7 @@ class AutoencoderDetector:
         it again replaces what it learnt before; `copy.copy(detector).adapt(...)` leaves the detector as it is, and
         shares its network. Raises ConfigError if there are too few rows.
         """
-        profiles = adapted(self._fitted(), {_STREAM: [self._checked(_rows(x_recent))]}, kind, self.false_alarm_rate)
+        profiles = adapted(self._of_rows("adapt"), {_STREAM: [self._samples(x_recent)]}, kind, self.false_alarm_rate)
         self.profile_ = profiles
         return self
 
@@ -136,7 +156,7 @@ class AutoencoderDetector:
 
     def decision_function(self, x: ArrayLike) -> Float64:
         """(N,) anomaly scores, finite: -log10 of how rare such a row is among normal ones."""
-        scores = [answer.score for answer in self._answers(_rows(x))]
+        scores = [answer.score for answer in self._answers(self._samples(x))]
         finite: Float64 = np.minimum(np.concatenate([np.empty(0), *scores]), np.finfo(np.float64).max)
         return finite
 
@@ -151,49 +171,56 @@ class AutoencoderDetector:
         return (score > served.held_against(np.full(len(score), len(served.thresholds) - 1), row)).astype(np.int64)
 
     def explain(self, x: ArrayLike) -> Float32:
-        """(N, C) each channel's share of the score; rows sum to 1."""
-        rows = _rows(x)
-        shares = [answer.share for answer in self._answers(rows)]
-        return np.concatenate([np.empty((0, rows.shape[1]), np.float32), *shares])
+        """(N, C) each channel's share of the score; rows sum to 1.
 
-    def denoise(self, x: ArrayLike) -> NDArray[np.floating[Any]]:
+        Of images an error map (N, H, W): 1 = as far off as is normal at that pixel.
+        """
+        samples, detector = self._samples(x), self._fitted()
+        if isinstance(detector, ImageDetector):
+            return detector.error_map(samples.reshape(-1, *detector.frame))
+        shares = [answer.share for answer in self._answers(samples)]
+        return np.concatenate([np.empty((0, samples.shape[1]), np.float32), *shares])
+
+    def denoise(self, x: ArrayLike) -> NDArray[Any]:
         """The denoised rows in the shape and units of x, missing values filled in; float32 where x is not of floats.
 
-        Channels that nothing cleans better than leaving them alone come out as they are; `detector_.choices` says why.
+        Images come out in the type they came in. Channels that nothing cleans better than leaving them alone come out as they are; `detector_.choices` says why.
         """
-        given = _array(x)
-        rows = _rows(given)
-        parts = [answer.x_hat for answer in self._answers(rows)]
-        x_hat = np.concatenate([np.empty((0, rows.shape[1]), np.float32), *parts])
-        dtype = given.dtype if np.issubdtype(given.dtype, np.floating) else np.float32
-        return x_hat.reshape(given.shape).astype(dtype)
+        given = array_of(x)
+        samples = self._samples(given)
+        parts = [answer.x_hat for answer in self._answers(samples)]
+        return as_given(np.concatenate([np.empty((0, samples.shape[1]), np.float32), *parts]), given)
 
     def choose_denoiser(self, x_recent: ArrayLike) -> Self:
         """Choose anew who cleans each channel, by recent rows (N, C) of a stream that training did not see: noisy as
         they are, without labels. What does harm there is not used; `save` keeps the choice."""
-        rows = _rows(x_recent)
-        self._check_columns(rows)
-        self.detector_ = chosen_for(self._fitted(), [rows])
+        self.detector_ = chosen_for(self._of_rows("choose_denoiser"), [self._samples(x_recent)])
         return self
 
     def encode(self, x: ArrayLike) -> Float32:
-        """(N, Z) latent codes of the windows that belong to the rows; `decode` takes them back."""
+        """(N, Z) latent codes of the rows' windows, or (N, ...) of images; `decode` takes them back."""
         detector, served = self._fitted(), self._served()
+        if isinstance(detector, ImageDetector):
+            return detector.encode(self._samples(x).reshape(-1, *detector.frame))
         codes = [
-            detector.encode(served.to_model(windows, _own(served, windows))) for windows in self._windows(_rows(x))
+            detector.encode(served.to_model(windows, _own(served, windows)))
+            for windows in self._windows(self._samples(x))
         ]
         return np.concatenate(codes) if codes else np.empty((0, detector.code_size), np.float32)
 
     def decode(self, z: ArrayLike) -> Float32:
-        """(N, C, T) the denoised windows, in the units of x, that codes (N, Z) stand for."""
+        """(N, C, T) the denoised windows, or (N, C, H, W) images, in the units of x, that codes stand for."""
         return self._from_model(self._fitted().decode(np.asarray(z, np.float32)))
 
     def sample(self, n: int, seed: int = 0) -> Float32:
-        """(n, C, T) windows that the model makes up, in the units of x. ModelError unless the model is variational."""
+        """(n, C, T) windows or (n, C, H, W) images that the model makes up, in the units of x.
+
+        ModelError unless the model is variational or spatial."""
         return self._from_model(self._fitted().sample(n, seed))
 
     def interpolate(self, code_a: ArrayLike, code_b: ArrayLike, steps: int) -> Float32:
-        """(steps, C, T) windows, in the units of x, on the straight line from one code (Z,) to another, ends included.
+        """(steps, C, T) windows or (steps, C, H, W) images, in the units of x, on the straight line between two codes,
+        ends included.
 
         The prior of a variational model has no holes on the way; of other models what lies between two codes need not
         look like data. So ModelError unless the model is variational.
@@ -202,12 +229,12 @@ class AutoencoderDetector:
         if not detector.generative:
             raise ModelError(
                 f"the model is {self.model}, not variational: what lies between two of its codes need not look like "
-                "data; fit one with model='variational' or 'conv1d-variational'"
+                "data; fit one with model='variational', 'conv1d-variational' or 'conv2d-variational'"
             )
         ends = [np.asarray(code, np.float32) for code in (code_a, code_b)]
-        if any(end.shape != (detector.code_size,) for end in ends) or steps < 2:
+        if any(end.shape != detector.code_shape for end in ends) or steps < 2:
             raise ConfigError(
-                f"interpolate takes two codes of {detector.code_size} numbers, such as two rows of encode(x), and at "
+                f"interpolate takes two codes of shape {detector.code_shape}, such as two rows of encode(x), and at "
                 f"least 2 steps; got shapes {ends[0].shape} and {ends[1].shape}, and {steps} steps"
             )
         return self._from_model(detector.decode(np.linspace(ends[0], ends[1], steps, dtype=np.float32)))
@@ -215,29 +242,29 @@ class AutoencoderDetector:
     def save(self, folder: str | Path) -> None:
         """Write the version folder that workers serve; what `adapt` learnt lies in it, in a folder that they ignore."""
         where = Path(folder)
-        serialization.save(self._fitted(), where)
+        version.save(self._fitted(), where)
         shutil.rmtree(where / PROFILE_FOLDER, ignore_errors=True)
         if self.profile_ is not None:
-            version = ModelIdentity(self.profile_.model.name, "0", folder_digest(where))
-            profile_folder.save(replace(self.profile_, model=version), where / PROFILE_FOLDER)
+            identity = ModelIdentity(self.profile_.model.name, "0", folder_digest(where))
+            profile_folder.save(replace(self.profile_, model=identity), where / PROFILE_FOLDER)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """A fitted detector from a version folder, whoever trained it. Raises ModelError if it cannot be trusted."""
         where = Path(folder)
-        detector = serialization.load(where)
+        detector = version.load(where)
         rate = float(10.0**-detector.threshold)
-        side = detector.denoiser.network if detector.denoiser is not None else None
+        blind = _blind(detector)
         loaded = cls(
-            denoiser="auto" if side is None else "unet",
-            clean=side is not None and not side.blind,
-            model=_named(detector.network.config),
-            window=detector.window,
+            denoiser="auto" if blind is None else "unet",
+            clean=blind is False,
+            model=_named(detector),
+            window=detector.window if detector.frame is None else _DEFAULT.window,
             lookahead=detector.lookahead,
             false_alarm_rate=rate,
         )
         loaded.detector_ = detector
-        loaded.n_features_in_ = len(detector.channels)
+        loaded.n_features_in_ = width_of(detector)
         loaded.profile_ = _profile_in(where, detector) if (where / PROFILE_FOLDER).is_dir() else None
         return loaded
 
@@ -256,7 +283,7 @@ class AutoencoderDetector:
             problems = [f"{'.'.join(map(str, e['loc'])) or 'parameters'}: {e['msg']}" for e in error.errors()]
             raise ConfigError(f"AutoencoderDetector cannot be fitted so: {'; '.join(problems)}") from None
 
-    def _fitted(self) -> Detector:
+    def _fitted(self) -> AnyDetector:
         if not hasattr(self, "detector_"):
             raise ConfigError(
                 "this AutoencoderDetector knows nothing yet: call fit(x) or AutoencoderDetector.load first"
@@ -277,8 +304,19 @@ class AutoencoderDetector:
         served = self._served()
         return served.from_model(windows, _own(served, windows))
 
-    def _checked(self, rows: Float32) -> Float32:
-        channels = len(self._fitted().channels)
+    def _of_rows(self, what: str) -> Detector:
+        detector = self._fitted()
+        if isinstance(detector, ImageDetector):
+            raise ConfigError(f"{what} is about streams of readings; this detector was fitted on images")
+        return detector
+
+    def _samples(self, x: ArrayLike) -> Float32:
+        """(N, V) what this detector takes for a sample each. Raises ConfigError for other columns or images."""
+        detector, given = self._fitted(), array_of(x)
+        if isinstance(detector, ImageDetector):
+            frames = frames_of(given, detector.frame)
+            return frames.reshape(len(frames), -1)
+        rows, channels = rows_of(given), len(detector.channels)
         if rows.shape[1] != channels:
             raise ConfigError(f"x has {rows.shape[1]} columns; this detector was fitted on {channels}")
         return rows
@@ -286,13 +324,8 @@ class AutoencoderDetector:
     def _windows(self, rows: Float32) -> Iterator[Float32]:
         """All windows of the rows, CHUNK at a time."""
         detector = self._fitted()
-        views = windows_of(self._checked(rows), detector.window, detector.lookahead)
+        views = windows_of(rows, detector.window, detector.lookahead)
         return (views[begin : begin + CHUNK] for begin in range(0, len(rows), CHUNK))
-
-    def _check_columns(self, rows: Float32) -> None:
-        channels = len(self._fitted().channels)
-        if rows.shape[1] != channels:
-            raise ConfigError(f"x has {rows.shape[1]} columns; this detector was fitted on {channels}")
 
 
 def _own(served: Served, windows: Float32) -> Int64:
@@ -300,7 +333,7 @@ def _own(served: Served, windows: Float32) -> Int64:
     return np.full(len(windows), len(served.thresholds) - 1)
 
 
-def _profile_in(folder: Path, detector: Detector) -> Profiles:
+def _profile_in(folder: Path, detector: AnyDetector) -> Profiles:
     """What `save` wrote beside the model. Raises ModelError if it is of another model."""
     profiles = profile_folder.load(folder / PROFILE_FOLDER)
     if profiles.model.digest != folder_digest(folder, without=PROFILE_FOLDER) or len(profiles.streams) != 1:
@@ -310,28 +343,20 @@ def _profile_in(folder: Path, detector: Detector) -> Profiles:
     return replace(profiles, model=detector.identity)
 
 
-def _named(config: ArchitectureConfig) -> ModelKind:
+def _blind(detector: AnyDetector) -> bool | None:
+    """Whether the U-Net beside it learnt without clean data; None if there is none."""
+    if isinstance(detector, ImageDetector):
+        return detector.denoiser.side.blind if detector.denoiser.side is not None else None
+    side = detector.denoiser.network if detector.denoiser is not None else None
+    return side.blind if side is not None else None
+
+
+def _named(detector: AnyDetector) -> ModelKind:
     """The `model` that gives such a network."""
-    variational = config.bottleneck == "variational"
-    if isinstance(config, ConvConfig):
-        return "conv1d-variational" if variational else "conv1d"
-    return "variational" if variational else "dense"
-
-
-def _array(x: ArrayLike) -> NDArray[Any]:
-    try:
-        return np.asarray(x)
-    except ValueError as error:
-        raise ConfigError("x has rows of different lengths: give rows (N, C), NaN = missing") from error
-
-
-def _rows(x: ArrayLike) -> Float32:
-    """x as (N, C) float32."""
-    given = _array(x)
-    if not (np.issubdtype(given.dtype, np.number) or given.dtype == np.bool_) or np.iscomplexobj(given):
-        raise ConfigError(f"x holds {given.dtype}, not numbers: convert it to float, NaN = missing")
-    if given.ndim not in (1, 2):
-        raise ConfigError(f"x has shape {given.shape}: give rows (N, C) in time order, or (N,) for one channel")
-    with np.errstate(over="ignore"):
-        rows = given.astype(np.float32, copy=False)
-    return rows[:, None] if given.ndim == 1 else rows
+    bottleneck = detector.network.config.bottleneck
+    if isinstance(detector, ImageDetector):
+        kinds: dict[str, ModelKind] = {"spatial": "conv2d-spatial", "variational": "conv2d-variational"}
+        return kinds.get(bottleneck, "conv2d")
+    if isinstance(detector.network.config, ConvConfig):
+        return "conv1d-variational" if bottleneck == "variational" else "conv1d"
+    return "variational" if bottleneck == "variational" else "dense"

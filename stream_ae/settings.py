@@ -155,13 +155,17 @@ class WorkerSettings(Group):
         return self
 
 
-ModelKind = Literal["auto", "dense", "conv1d", "variational", "conv1d-variational"]
+ModelKind = Literal[
+    "auto", "dense", "conv1d", "variational", "conv1d-variational", "conv2d", "conv2d-variational", "conv2d-spatial"
+]
 
 DenoiserKind = Literal["auto", "autoencoder", "unet", "none"]
 
 
 class TrainingSettings(Group):
-    model: ModelKind = Field("auto", description="auto = dense; variational ones can also be sampled from")
+    model: ModelKind = Field(
+        "auto", description="auto = dense, of frames conv2d; variational, spatial: can be sampled from"
+    )
     window: Annotated[int, Field(ge=2, le=4096)] = Field(32, description="samples the model sees at once")
     lookahead: Annotated[int, Field(ge=0)] = Field(0, description="newer samples a sample waits for")
     seed: int = 0

@@ -10,6 +10,7 @@ from stream_ae import AutoencoderDetector
 from stream_ae.errors import ConfigError, ModelError
 from stream_ae.flow.headers import FLAG, SCORE, header_text
 from stream_ae.flow.pipeline import Pipeline
+from stream_ae.models.detector import Detector
 from stream_ae.records import Float32, Headers, OutgoingBatch, Partition, RecordBatch
 from stream_ae.settings import BatchSettings, ProfileKind, Settings
 from stream_ae.training.adapt import adapted
@@ -40,6 +41,7 @@ def _online(
     """What a worker says of x as stream `s`, with profiles learnt from `streams`."""
     settings = Settings(batch=BatchSettings(max_records=64))
     model = detector.detector_
+    assert isinstance(model, Detector)
     pipeline = Pipeline(settings, "stream-ae/test")
     parts = {stream: [rows] for stream, rows in streams.items()}
     pipeline.use(model, adapted(model, parts, kind, detector.false_alarm_rate))

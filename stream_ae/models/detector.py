@@ -106,6 +106,11 @@ class Detector:
         """Columns of what `encode` gives: the latent code and one base per channel."""
         return self.network.config.latent + len(self.channels)
 
+    @property
+    def code_shape(self) -> tuple[int]:
+        """Shape of one window's code."""
+        return (self.code_size,)
+
     def with_identity(self, identity: ModelIdentity) -> "Detector":
         """The same model under its registered name; shares all tensors."""
         return replace(self, identity=identity)

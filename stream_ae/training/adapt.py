@@ -14,7 +14,7 @@ from stream_ae.ports import RecordReader
 from stream_ae.records import Float32, Float64
 from stream_ae.settings import ProfileKind, Settings
 from stream_ae.training.choose import LEAST_VALUES, choose
-from stream_ae.training.collect import Collected, Collector
+from stream_ae.training.collect import Collected, Collector, SampleLayout
 from stream_ae.training.dataset import HeldOut
 from stream_ae.training.span import Counted, Span, read_into
 
@@ -41,7 +41,7 @@ def gathered(
     reader: RecordReader, settings: Settings, span: Span, channels: Sequence[str], progress: Counted | None = None
 ) -> Collected:
     """The span's samples, flagged ones too: without them a machine that has drifted would never stop being flagged."""
-    collector = Collector(channels, settings.decode, settings.adapt.max_samples)
+    collector = Collector(SampleLayout(tuple(channels)), settings, settings.adapt.max_samples)
     read_into(collector, reader, span, progress)
     return collector.collected(min_length=1)
 

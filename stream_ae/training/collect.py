@@ -3,26 +3,38 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from stream_ae.errors import ConfigError
-from stream_ae.flow.decode import Decoder
+from stream_ae.flow.codecs import codec_for
 from stream_ae.records import Bool, Float32, Int64, Partition, RecordBatch
-from stream_ae.settings import DecodeSettings
+from stream_ae.settings import DecodeSettings, Settings
 
 StreamKey = tuple[Partition, str]
+# Of frames fewer are kept than may be: these take 1 GiB.
+MOST_VALUES = 2**28
+
+
+class SampleLayout(NamedTuple):
+    """What a sample holds: values of these channels, or a frame (C, H, W) of them."""
+
+    channels: tuple[str, ...]
+    frame: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
     """Training data and where it went on the way.
 
-    segments:  per stream (named `stream`, once per unbroken run) arrays (N_i, C) float32 in time order, NaN = missing.
+    frame:     (C, H, W) where samples are frames.
+    segments:  per stream (named `stream`, once per unbroken run) arrays (N_i, V) float32 in time order, NaN = missing.
     """
 
     channels: tuple[str, ...]
+    frame: tuple[int, int, int] | None
     streams: tuple[str, ...]
     segments: tuple[Float32, ...]
     records: int
@@ -75,22 +87,22 @@ class Collector:
 
     def __init__(
         self,
-        channels: Sequence[str],
-        settings: DecodeSettings,
+        layout: SampleLayout,
+        settings: Settings,
         max_samples: int,
         flagged: Mapping[Partition, Int64] | None = None,
     ) -> None:
         """`flagged`: per partition the offsets of records with flagged samples, sorted: left out."""
-        self._channels = tuple(channels)
-        self._decoder = Decoder(self._channels, settings)
-        self._max_samples = max_samples
+        self._layout = layout
+        self._codec = codec_for(layout.channels, layout.frame, settings)
+        self._max_samples = max(min(max_samples, MOST_VALUES // self._codec.width), 1)
         self._flagged = flagged or {}
         self._parts: dict[StreamKey, list[_Part]] = {}
         self._held = 0
         self._records = self._samples = self._rejected = self._left_out = 0
 
     def add(self, batch: RecordBatch) -> None:
-        decoded = self._decoder.decode(batch)
+        decoded = self._codec.decode(batch)
         samples = decoded.samples
         self._records += len(batch)
         self._samples += len(samples)
@@ -122,7 +134,8 @@ class Collector:
                     streams.append(stream)
                     segments.append(run)
         return Collected(
-            self._channels,
+            self._layout.channels,
+            self._layout.frame,
             tuple(streams),
             tuple(segments),
             self._records,

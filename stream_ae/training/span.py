@@ -1,6 +1,6 @@
 """A bounded span of the raw topic, read for training."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -11,7 +11,8 @@ from stream_ae.errors import ConfigError
 from stream_ae.ports import OffsetRange, RecordReader
 from stream_ae.records import Int64, Partition, RecordBatch
 from stream_ae.settings import Settings
-from stream_ae.training.collect import Collected, Collector, channels_of
+from stream_ae.training.collect import Collected, Collector, SampleLayout, channels_of
+from stream_ae.training.images.collect import frame_layout
 
 # As many records are looked at to find out which channels a topic has.
 CHANNEL_SAMPLE = 1000
@@ -63,12 +64,12 @@ def collect(
     reader: RecordReader,
     settings: Settings,
     span: Span,
-    channels: Sequence[str] | None,
+    layout: SampleLayout | None,
     progress: Counted | None = None,
 ) -> Collected:
     """The span's samples, per stream, without the records that workers have flagged.
 
-    Without `channels` (before the first version) the records themselves say which there are. Raises ConfigError if
+    Without `layout` (before the first version) the records themselves say which there are. Raises ConfigError if
     fewer than `retrain.min_samples` are left.
     """
     if not span.records:
@@ -76,12 +77,12 @@ def collect(
             f"topic {settings.topics.raw} has no record of the last {settings.retrain.span_s:g} s: send some, or "
             "change retrain.span_s"
         )
-    if channels is None:
-        channels = _channels(reader, settings, span)
+    if layout is None:
+        layout = _layout(reader, settings, span)
     flagged = _flagged_offsets(reader, settings, span)
-    collector = Collector(channels, settings.decode, settings.retrain.max_samples, flagged)
+    collector = Collector(layout, settings, settings.retrain.max_samples, flagged)
     read_into(collector, reader, span, progress)
-    collected = collector.collected(min_length=settings.training.window)
+    collected = collector.collected(min_length=settings.training.window if layout.frame is None else 1)
     if collected.kept < settings.retrain.min_samples:
         raise ConfigError(
             f"{collected.kept} usable samples in {collected.records} records of topic {settings.topics.raw} "
@@ -107,10 +108,13 @@ def run_key(span: Span, settings: Settings, software: str) -> str:
     return fingerprint(parts)
 
 
-def _channels(reader: RecordReader, settings: Settings, span: Span) -> tuple[str, ...]:
+def _layout(reader: RecordReader, settings: Settings, span: Span) -> SampleLayout:
+    """As the first records of the span have it."""
     share = max(CHANNEL_SAMPLE // max(len(span.ranges), 1), 1)
     heads = [OffsetRange(r.partition, r.begin, min(r.end, r.begin + share)) for r in span.ranges]
-    return channels_of(_values(reader.read(heads)), settings.decode)
+    if settings.decode.records == "images":
+        return frame_layout(reader.read(heads), settings.images)
+    return SampleLayout(channels_of(_values(reader.read(heads)), settings.decode))
 
 
 def _values(batches: Iterable[RecordBatch]) -> Iterable[bytes | None]:

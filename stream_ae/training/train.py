@@ -115,7 +115,12 @@ def train(
 
 
 def architecture_of(options: TrainingSettings, channels: int) -> ArchitectureConfig:
-    """The network that `options.model` names."""
+    """The network that `options.model` names. Raises ConfigError for one of images."""
+    if options.model.startswith("conv2d"):
+        raise ConfigError(
+            f"training.model {options.model} is for images: readings of sensors take auto, dense, variational, conv1d "
+            "or conv1d-variational"
+        )
     bottleneck: BottleneckKind = "variational" if options.model.endswith("variational") else "deterministic"
     if options.model.startswith("conv1d"):
         return ConvConfig(channels=channels, window=options.window, bottleneck=bottleneck)

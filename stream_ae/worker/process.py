@@ -16,7 +16,7 @@ from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Pipeline
 from stream_ae.kafka.admin import check_topics
 from stream_ae.kafka.driver import check_transactions, open_reader
-from stream_ae.models.serialization import load
+from stream_ae.models.version import load
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.cache import VersionCache
 from stream_ae.registry.signal import RedisSignal

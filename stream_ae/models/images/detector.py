@@ -1,5 +1,6 @@
 """One trained image model: frames in, denoised frames, scores and maps of where they are wrong out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -93,6 +94,7 @@ class ImageDetector:
     denoiser: ImageDenoiser
     lineage: Mapping[str, str] = field(default_factory=dict)
     identity: ModelIdentity = UNREGISTERED
+    gives_codes: bool = False
 
     @property
     def frame(self) -> tuple[int, int, int]:
@@ -114,10 +116,25 @@ class ImageDetector:
         return self.scoring.threshold
 
     @property
+    def start_threshold(self) -> float:
+        """The same: a frame has no past."""
+        return self.scoring.threshold
+
+    @property
     def code_shape(self) -> tuple[int, ...]:
         """Shape of one frame's code: (Z,) or (Z, h, w), led by the number of tiles if a frame is more than one."""
         tiles = () if self.network.tiling.whole else (len(self.network.tiling.corners),)
         return (*tiles, *code_shape(self.network.config))
+
+    @property
+    def code_size(self) -> int:
+        """Numbers of one frame's code."""
+        return math.prod(self.code_shape)
+
+    @property
+    def choices(self) -> tuple[ChannelChoice, ...]:
+        """Who cleans each channel, and why."""
+        return self.denoiser.choices
 
     @property
     def generative(self) -> bool:
@@ -127,6 +144,10 @@ class ImageDetector:
     def with_identity(self, identity: ModelIdentity) -> "ImageDetector":
         """The same model under its registered name; shares all tensors."""
         return replace(self, identity=identity)
+
+    def with_codes(self, wanted: bool = True) -> "ImageDetector":
+        """The same model; `infer` gives the codes as well, each in one row, if they are wanted."""
+        return replace(self, gives_codes=wanted)
 
     def knowing(self, usual: Tensor) -> "ImageDetector":
         """The same model with this mean of normal frames, (C, H, W) in the network's units."""
@@ -158,9 +179,11 @@ class ImageDetector:
                 f"windows have shape {windows.shape}; model {self.identity.name} takes frames {self.frame}, "
                 f"flattened to (B, {pixels}, 1)"
             )
-        found = self.infer_frames(windows.reshape(-1, *self.frame))
+        frames = windows.reshape(-1, *self.frame)
+        found = self.infer_frames(frames)
+        code = self.encode(frames).reshape(len(frames), -1) if self.gives_codes else None
         x_hat, expected, share = (part.reshape(-1, pixels) for part in (found.x_hat, found.expected, found.share))
-        return Inference(x_hat, found.score, found.p_value, share, expected=expected)
+        return Inference(x_hat, found.score, found.p_value, share, code=code, expected=expected)
 
     def infer_frames(self, frames: Float32) -> FrameInference:
         """Answer frames (B, C, H, W), NaN = missing. The answer for a frame does not depend on the others."""
@@ -205,7 +228,7 @@ class ImageDetector:
             for part in self.parts(frames):
                 tiles = tiling.cut(self.seen(part).x, tiling.corners)
                 codes.append(network.autoencoder.encode(tiles).mode().cpu().numpy())
-        return np.concatenate(codes).reshape(-1, *self.code_shape)
+        return np.concatenate(codes or [np.empty(0, np.float32)]).reshape(-1, *self.code_shape)
 
     def decode(self, codes: Float32) -> Float32:
         """Codes as `encode` gives them to frames (B, C, H, W) in the input's units."""

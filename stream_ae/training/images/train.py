@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ae.clock import Clock
+from stream_ae.errors import ConfigError
 from stream_ae.models.config import ChannelChoice
 from stream_ae.models.images.config import BottleneckKind
 from stream_ae.models.images.detector import ImageDetector
@@ -74,8 +75,7 @@ def train_frames(
     Raises ConfigError if nothing can be learnt from the frames, with what to do about it.
     """
     parts = split(checked(frames, channels), options.seed)
-    kind: BottleneckKind = "variational" if options.model.endswith("variational") else "deterministic"
-    template = template_of(parts.seen, channels, bottleneck or kind, dict(lineage or {}), options.seed)
+    template = template_of(parts.seen, channels, bottleneck or _bottleneck(options), dict(lineage or {}), options.seed)
     fitted = fit(template, parts, options, progress, clock)
     service = fitted_linear(template, np.concatenate((parts.seen, parts.held_out)), options.seed)
     result = calibrated(fitted.detector, parts.held_out, service, options.false_alarm_rate)
@@ -92,3 +92,14 @@ def train_frames(
         choices=detector.denoiser.choices,
     )
     return TrainedImages(detector, report, parts.held_out)
+
+
+def _bottleneck(options: TrainingSettings) -> BottleneckKind:
+    if options.model in ("dense", "conv1d", "conv1d-variational"):
+        raise ConfigError(
+            f"training.model {options.model} is for readings of sensors: frames take auto, conv2d, conv2d-variational "
+            "or conv2d-spatial"
+        )
+    if options.model.endswith("spatial"):
+        return "spatial"
+    return "variational" if options.model.endswith("variational") else "deterministic"

@@ -1,0 +1,56 @@
+"""Training and comparing by what was collected: readings of sensors or frames."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stream_ae.clock import Clock
+from stream_ae.errors import ModelError
+from stream_ae.models.images.detector import ImageDetector
+from stream_ae.models.version import AnyDetector
+from stream_ae.settings import TrainingSettings
+from stream_ae.training.collect import Collected
+from stream_ae.training.evaluate import Evaluation, evaluate
+from stream_ae.training.fit import Progress
+from stream_ae.training.images.evaluate import evaluate_frames
+from stream_ae.training.images.picture import frame_pictures
+from stream_ae.training.images.train import TrainedImages, train_frames
+from stream_ae.training.picture import pictures
+from stream_ae.training.train import Trained, train
+
+AnyTrained = Trained | TrainedImages
+
+
+def train_collected(
+    collected: Collected,
+    options: TrainingSettings,
+    *,
+    lineage: Mapping[str, str],
+    progress: Progress,
+    holdout_share: float,
+    clock: Clock,
+) -> AnyTrained:
+    """Raises ConfigError if nothing can be learnt from the data, with what to do about it."""
+    if collected.frame is None:
+        return train(
+            collected.segments, collected.channels, options, lineage=lineage, progress=progress,
+            holdout_share=holdout_share, clock=clock,
+        )  # fmt: skip
+    frames = np.concatenate(collected.segments).reshape(-1, *collected.frame)
+    return train_frames(frames, collected.channels, options, lineage=lineage, progress=progress, clock=clock)
+
+
+def measured(detector: AnyDetector, trained: AnyTrained) -> Evaluation:
+    """How a detector does on what `trained` was not fitted on. Raises ModelError if it is of another kind."""
+    if isinstance(trained, TrainedImages) and isinstance(detector, ImageDetector):
+        return evaluate_frames(detector, trained.held_out)
+    if isinstance(trained, Trained) and not isinstance(detector, ImageDetector):
+        return evaluate(detector, trained.held_out)
+    raise ModelError("frames and readings of sensors cannot be compared: give each a pipeline name of its own")
+
+
+def pictures_of(trained: AnyTrained) -> dict[str, bytes]:
+    """PNG files by name, for MLflow; empty where matplotlib is not installed."""
+    if isinstance(trained, TrainedImages):
+        return frame_pictures(trained.detector, trained.held_out)
+    return pictures(trained)
