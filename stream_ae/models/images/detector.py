@@ -194,7 +194,7 @@ class ImageDetector:
             side = self.denoiser.side
             if side is None:
                 return autoencoder, autoencoder
-            unet = self._restored(self.network.tiling.mapped(side.unet, seen.x, seen.observed)).cpu().numpy()
+            unet = self._restored(self.network.tiling.mapped(side.answer, seen.x, seen.observed)).cpu().numpy()
         return autoencoder, np.where(np.isfinite(unet), unet, autoencoder)
 
     def encode(self, frames: Float32) -> Float32:
@@ -281,7 +281,7 @@ class ImageDetector:
         side = self.denoiser.asked(seen.observed)
         unet = None
         if side is not None:
-            unet = self._restored(self.network.tiling.mapped(side.unet, seen.x, seen.observed))
+            unet = self._restored(self.network.tiling.mapped(side.answer, seen.x, seen.observed))
         given = torch.from_numpy(np.require(frames, np.float32, ["C", "W"])).to(self.network.device)
         return self.denoiser.cleaned(given, seen.observed, expected, unet)
 

@@ -27,12 +27,15 @@ from stream_ae.training.fit import (
     shuffled,
     step,
 )
+from stream_ae.training.images.corruptions import Chain, Corruption, Covered, White, black_and_white
 from stream_ae.training.images.frames import Frames, cropped
 from stream_ae.training.objective import ANNEALED_SHARE
 
 EVALUATION_BATCH = 256
 # In the network's units. Enough that the code is not read off single pixels, and it finds frames that were not seen.
 NOISE = 0.2
+# Share of frames with a rectangle of one colour: the network learns to put what belongs there.
+COVERED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,10 @@ def fit(
     deadline = deadline_of(options, clock or SystemClock())
     with reproducible(options.seed, options.threads) as generator:
         autoencoder = ImageAutoencoder(template.network.config).to(memory_format=torch.channels_last)
-        learner = _Learner(template, autoencoder, _Objective(template, options), generator)
+        corruption = Chain(
+            ((Covered(*black_and_white(template.network.normaliser)), COVERED), (White(NOISE, NOISE), 1.0))
+        )
+        learner = _Learner(template, autoencoder, _Objective(template, options), corruption, generator)
         epochs, best_weights = [], copy.deepcopy(autoencoder.state_dict())
         best: Epoch | None = None
         for epoch in _epochs(learner, frames, options, deadline):
@@ -118,12 +124,13 @@ class _Learner:
     detector: ImageDetector
     autoencoder: ImageAutoencoder
     objective: _Objective
+    corruption: Corruption
     generator: Generator
 
     def loss(self, frames: Float32, epoch: int) -> Tensor:
         seen = patches(self.detector, frames, self.generator)
-        noisy = seen.x + NOISE * torch.randn(seen.x.shape, generator=self.generator)
-        found = self.autoencoder(noisy.contiguous(memory_format=torch.channels_last), self.generator)
+        spoilt = self.corruption(seen.x, self.generator)
+        found = self.autoencoder(spoilt.contiguous(memory_format=torch.channels_last), self.generator)
         terms: Tensor = self.objective(found, seen, self.objective.beta(epoch))
         return terms.mean()
 
