@@ -56,7 +56,7 @@ class FrameInference:
     x_hat:      (B, C, H, W) denoised, in the input's units, finite, missing pixels filled in.
     expected:   (B, C, H, W) what the score compares the frame with.
     score:      (B,) finite, higher = more anomalous; p_value: (B,) calibrated tail probability on normal frames.
-    error_map:  (B, H, W) smoothed error, 1 = as far off as is normal at this pixel.
+    error_map:  (B, H, W) smoothed error, 1 = as far off as is normal at this pixel, or at any if it is a quiet one.
     share:      (B, C, H, W) each pixel's share of its frame's map, sums to 1.
     """
 
@@ -93,6 +93,7 @@ class ImageDetector:
     denoiser: ImageDenoiser
     lineage: Mapping[str, str] = field(default_factory=dict)
     identity: ModelIdentity = UNREGISTERED
+    gives_codes: bool = False
 
     @property
     def frame(self) -> tuple[int, int, int]:
@@ -120,6 +121,11 @@ class ImageDetector:
         return (*tiles, *code_shape(self.network.config))
 
     @property
+    def code_size(self) -> int:
+        """Numbers in one frame's code."""
+        return int(np.prod(self.code_shape))
+
+    @property
     def generative(self) -> bool:
         """Whether `sample` has a prior to sample from."""
         return self.network.config.bottleneck != "deterministic"
@@ -127,6 +133,10 @@ class ImageDetector:
     def with_identity(self, identity: ModelIdentity) -> "ImageDetector":
         """The same model under its registered name; shares all tensors."""
         return replace(self, identity=identity)
+
+    def with_codes(self, wanted: bool = True) -> "ImageDetector":
+        """The same model; `infer` gives the codes as well, flattened, if they are wanted."""
+        return replace(self, gives_codes=wanted)
 
     def knowing(self, usual: Tensor) -> "ImageDetector":
         """The same model with this mean of normal frames, (C, H, W) in the network's units."""
@@ -158,9 +168,11 @@ class ImageDetector:
                 f"windows have shape {windows.shape}; model {self.identity.name} takes frames {self.frame}, "
                 f"flattened to (B, {pixels}, 1)"
             )
-        found = self.infer_frames(windows.reshape(-1, *self.frame))
+        frames = windows.reshape(-1, *self.frame)
+        found = self.infer_frames(frames)
         x_hat, expected, share = (part.reshape(-1, pixels) for part in (found.x_hat, found.expected, found.share))
-        return Inference(x_hat, found.score, found.p_value, share, expected=expected)
+        code = self.encode(frames).reshape(-1, self.code_size) if self.gives_codes else None
+        return Inference(x_hat, found.score, found.p_value, share, code=code, expected=expected)
 
     def infer_frames(self, frames: Float32) -> FrameInference:
         """Answer frames (B, C, H, W), NaN = missing. The answer for a frame does not depend on the others."""
@@ -205,7 +217,8 @@ class ImageDetector:
             for part in self.parts(frames):
                 tiles = tiling.cut(self.seen(part).x, tiling.corners)
                 codes.append(network.autoencoder.encode(tiles).mode().cpu().numpy())
-        return np.concatenate(codes).reshape(-1, *self.code_shape)
+        found: Float32 = np.concatenate(codes or [np.empty((0, self.code_size), np.float32)])
+        return found.reshape(-1, *self.code_shape)
 
     def decode(self, codes: Float32) -> Float32:
         """Codes as `encode` gives them to frames (B, C, H, W) in the input's units."""

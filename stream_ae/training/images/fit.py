@@ -32,10 +32,10 @@ from stream_ae.training.images.frames import Frames, cropped
 from stream_ae.training.objective import ANNEALED_SHARE
 
 EVALUATION_BATCH = 256
-# In the network's units. Enough that the code is not read off single pixels, and it finds frames that were not seen.
-NOISE = 0.2
-# Share of frames with a rectangle of one colour: the network learns to put what belongs there.
-COVERED = 0.5
+# Noise in the network's units, and the share of frames with a rectangle of one colour: the network learns to put what
+# belongs there. AUROC of pixels with defects in MNIST's digits 2 and 8, and of those digits against all others: noise
+# of .2 .948 and .956, .5 and rectangles .951 and .954, .8 and half as many .952 and .949.
+NOISE, COVERED = 0.5, 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,3 +46,9 @@ def test_a_unet_that_takes_nothing_off_gives_back_its_input() -> None:
 
 def test_the_unet_has_between_50_and_120_thousand_parameters() -> None:
     assert 50_000 < sum(weights.numel() for weights in ImageUNet(image_unet_config(1)).parameters()) < 120_000
+
+
+def test_a_blind_unet_says_how_far_off_it_may_be() -> None:
+    guess = ImageUNet(image_unet_config(2, blind=True))(torch.randn(1, 2, 9, 9))
+    assert guess.logvar is not None
+    assert guess.logvar.shape == guess.x_hat.shape == (1, 2, 9, 9)
