@@ -27,7 +27,7 @@ PIXELS_A_STEP, LEAST_PATCHES = 32 * 28 * 28, 4
 # Without clean frames: share of pixels that show a neighbour, and of frames in which a block is missing.
 HIDDEN_SHARE, BLOCK_SHARE, LARGEST_BLOCK = 0.15, 0.25, 0.3
 # Squares would listen to the noisiest frames alone, their roots hardly to large holes; the least error keeps it smooth.
-POWER, LEAST_ERROR = 0.75, 1e-4
+POWER, LEAST_ERROR = 0.6, 1e-4
 
 
 def with_denoiser(detector: ImageDetector, frames: Frames, options: TrainingSettings) -> ImageDetector:
