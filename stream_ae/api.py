@@ -184,7 +184,8 @@ class AutoencoderDetector:
     def denoise(self, x: ArrayLike) -> NDArray[Any]:
         """The denoised rows in the shape and units of x, missing values filled in; float32 where x is not of floats.
 
-        Images come out in the type they came in. Channels that nothing cleans better than leaving them alone come out as they are; `detector_.choices` says why.
+        Images come out in the type they came in. Channels that nothing cleans better than leaving them alone come out
+        as they are; `detector_.choices` says why.
         """
         given = array_of(x)
         samples = self._samples(given)

@@ -12,7 +12,7 @@ from stream_ae.settings import TrainingSettings
 from stream_ae.training.collect import Collected
 from stream_ae.training.evaluate import Evaluation, evaluate
 from stream_ae.training.fit import Progress
-from stream_ae.training.images.evaluate import evaluate_frames
+from stream_ae.training.images import evaluate_frames
 from stream_ae.training.images.picture import frame_pictures
 from stream_ae.training.images.train import TrainedImages, train_frames
 from stream_ae.training.picture import pictures

@@ -30,18 +30,22 @@ class AutoencoderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ImageUNetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A U-Net over images, see `images.unet`: `widths` of the levels, each half as large as the one before."""
+    """A U-Net over images, see `images.unet`: `widths` of the levels, each half as large as the one before.
+
+    blind: it learnt without clean frames.
+    """
 
     channels: Count
     widths: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=8)]
+    blind: bool = False
 
 
 class ImageDenoiserConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who cleans what; `blind`: the U-Net learnt without clean frames."""
+    """Who cleans what; `noise`: each channel's variance of white noise in the network's units, for a blind U-Net."""
 
     choices: tuple[ChannelChoice, ...]
     unet: ImageUNetConfig | None = None
-    blind: bool = False
+    noise: tuple[Annotated[float, Meta(ge=0)], ...] = ()
 
 
 class ContrastConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,9 +114,15 @@ def _check(config: ImageVersionConfig, where: str) -> None:
         f"a patch of {patch} in a frame of {height} x {width}": patch[0] > height or patch[1] > width,
         f"tiles of {patch} that overlap by {config.overlap}": config.overlap >= min(patch) > 1,
         "choices of the denoiser that do not fit the channels": len(choices) != count,
+        "a blind U-Net without the noise of each channel": _noise_missing(config),
         "a choice for a U-Net that is not there": needs_unet and unet is None,
         "two channels of one name": len(set(config.channels)) != count,
     }
     found = [problem for problem, there in problems.items() if there]
     if found:
         raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")
+
+
+def _noise_missing(config: ImageVersionConfig) -> bool:
+    unet = config.denoiser.unet
+    return unet is not None and unet.blind and len(config.denoiser.noise) != len(config.channels)

@@ -9,14 +9,33 @@ from stream_ae.models.config import ChannelChoice
 from stream_ae.models.images.config import ImageUNetConfig
 from stream_ae.models.images.unet import ImageUNet
 
+TINY = 1e-12
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSide:
-    """The U-Net with the arguments that build it again; `blind`: it learnt without clean frames."""
+    """The U-Net with the arguments that build it again; `noise`: variance of the white noise in each channel, in the
+    network's units, empty if it is not blind."""
 
     config: ImageUNetConfig
     unet: ImageUNet
-    blind: bool
+    noise: tuple[float, ...] = ()
+
+    def answer(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Patches (n, C, h, w) as they should be.
+
+        A blind U-Net has not heard the pixel itself, which knows something too: both are weighed by how far off they
+        are, the mean of the posterior if all is Gaussian (Laine et al. 2019, section 3).
+        """
+        guess = self.unet(x, observed)
+        x_hat: Tensor = guess.x_hat
+        if guess.logvar is None:
+            return x_hat
+        noise = torch.tensor(self.noise, device=x.device)[:, None, None]
+        own = (guess.logvar.exp() - noise).clamp(min=0.0)
+        trust = own / (own + noise).clamp(min=TINY)
+        better = x_hat + trust * (x - x_hat)
+        return better if observed is None else torch.where(observed, better, x_hat)
 
 
 @dataclass(frozen=True, slots=True)

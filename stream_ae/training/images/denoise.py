@@ -17,7 +17,7 @@ from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.denoise import descend
 from stream_ae.training.fit import reproducible
-from stream_ae.training.images.choose import choose, choose_by_clean
+from stream_ae.training.images.choose import choose, choose_by_clean, noise_in_units
 from stream_ae.training.images.corruptions import Corruption, any_corruption, lost_blocks, neighbours
 from stream_ae.training.images.fit import patches
 from stream_ae.training.images.frames import Frames
@@ -26,8 +26,8 @@ from stream_ae.training.images.frames import Frames
 PIXELS_A_STEP, LEAST_PATCHES = 32 * 28 * 28, 4
 # Without clean frames: share of pixels that show a neighbour, and of frames in which a block is missing.
 HIDDEN_SHARE, BLOCK_SHARE, LARGEST_BLOCK = 0.15, 0.25, 0.3
-# Frames count by the root of their squared error, or the noisiest would be listened to alone; this keeps it smooth.
-LEAST_ERROR = 1e-3
+# Squares would listen to the noisiest frames alone, their roots hardly to large holes; the least error keeps it smooth.
+POWER, LEAST_ERROR = 0.6, 1e-4
 
 
 def with_denoiser(detector: ImageDetector, frames: Frames, options: TrainingSettings) -> ImageDetector:
@@ -47,7 +47,7 @@ def with_denoiser(detector: ImageDetector, frames: Frames, options: TrainingSett
 def fitted_unet(detector: ImageDetector, frames: Float32, options: TrainingSettings) -> ImageSide:
     """A U-Net trained on patches of the frames; the same ones, options and number of threads give the same one on a
     CPU."""
-    config = image_unet_config(len(detector.channels))
+    config = image_unet_config(len(detector.channels), blind=not options.clean)
     height, width = detector.network.config.patch
     count = max(PIXELS_A_STEP // (height * width), LEAST_PATCHES)
     corruption = any_corruption(detector.network.normaliser)
@@ -62,7 +62,8 @@ def fitted_unet(detector: ImageDetector, frames: Float32, options: TrainingSetti
             return blind_loss(unet, seen, generator)
 
         descend(unet, loss, options.denoiser_steps)
-    return ImageSide(config, unet.requires_grad_(False).eval(), blind=not options.clean)
+    noise = () if options.clean else tuple(noise_in_units(detector, frames).tolist())
+    return ImageSide(config, unet.requires_grad_(False).eval(), noise)
 
 
 def clean_loss(unet: ImageUNet, clean: Seen, corruption: Corruption, generator: Generator) -> Tensor:
@@ -72,15 +73,16 @@ def clean_loss(unet: ImageUNet, clean: Seen, corruption: Corruption, generator: 
     if clean.observed is not None:
         seen &= clean.observed
     shown = torch.where(seen, spoilt, 0.0).clamp(-CLIP, CLIP)
-    squares = (unet(shown, seen) - clean.x).square()
+    squares = (unet(shown, seen).x_hat - clean.x).square()
     if clean.observed is not None:
         squares = torch.where(clean.observed, squares, 0.0)
-    errors: Tensor = (squares.mean((1, 2, 3)) + LEAST_ERROR).sqrt()
+    errors: Tensor = (squares.mean((1, 2, 3)) + LEAST_ERROR) ** POWER
     return errors.mean()
 
 
 def blind_loss(unet: ImageUNet, noisy: Seen, generator: Generator) -> Tensor:
-    """Squared error on the pixels that show a neighbour, or are missing, of patches as they are."""
+    """Squared error on the pixels that show a neighbour, or are missing, of patches as they are; and the negative
+    log-likelihood of how large it was said to be, which teaches the guess nothing."""
     x = noisy.x
     observed = torch.ones_like(x, dtype=torch.bool) if noisy.observed is None else noisy.observed
     swapped = torch.rand((len(x), 1, *x.shape[2:]), generator=generator) < HIDDEN_SHARE
@@ -89,5 +91,7 @@ def blind_loss(unet: ImageUNet, noisy: Seen, generator: Generator) -> Tensor:
     seen = observed & ~lost
     shown = torch.where(swapped, neighbours(x, generator), x)
     asked = observed & (swapped | lost)
-    squares = torch.where(asked, (unet(torch.where(seen, shown, 0.0), seen) - x).square(), 0.0)
-    return torch.sum(squares) / asked.sum().clamp(min=1)
+    guess = unet(torch.where(seen, shown, 0.0), seen)
+    squares = (guess.x_hat - x).square()
+    nats = 0.5 * (guess.logvar + squares.detach() * (-guess.logvar).exp())
+    return torch.sum(torch.where(asked, squares + nats, 0.0)) / asked.sum().clamp(min=1)

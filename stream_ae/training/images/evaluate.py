@@ -1,36 +1,47 @@
-"""One ruler for candidate and champion: the same held-out frames, hidden from the models in the same places."""
+"""One ruler for candidate and champion of an image stream: the same frames, with the same pixels hidden."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_ae.errors import ModelError
 from stream_ae.models.images.detector import ImageDetector
-from stream_ae.records import Float32
-from stream_ae.training.evaluate import HIDDEN_SHARE, Evaluation
+from stream_ae.records import Float64
+from stream_ae.training.evaluate import Evaluation
 
-MOST_FRAMES = 2000
-BATCH = 64
-TINY = 1e-30
+HIDDEN_SHARE = 0.1
 
 
-def evaluate_frames(detector: ImageDetector, held_out: Float32, seed: int = 0) -> Evaluation:
-    """Measure on held-out frames (N, C, H, W), see `training.evaluate.evaluate`.
+def evaluate_frames(detector: ImageDetector, frames: NDArray[Any], seed: int = 0) -> Evaluation:
+    """Measure on frames (N, C, H, W) that the model was not fitted on; `Evaluation.windows` counts frames, and a loss
+    of 1 is as good as repeating the pixel beside. Comparable if frames, channels and seed are the same.
 
-    The loss is the mean absolute error on hidden pixels over the mean absolute difference of neighbours in a row: 1 is
-    as good as repeating the pixel beside. Raises ModelError if there is nothing to measure on.
+    Raises ModelError if there is nothing to measure on.
     """
-    if not len(held_out):
-        raise ModelError("no held-out frame: collect more data before comparing models")
-    chosen = np.linspace(0, len(held_out) - 1, min(len(held_out), MOST_FRAMES)).astype(np.int64)
-    frames, generator = held_out[chosen], np.random.default_rng(seed)
-    error, count, flagged = 0.0, 0, 0
-    for begin in range(0, len(frames), BATCH):
-        part = frames[begin : begin + BATCH]
+    steps = _steps(frames)
+    generator = np.random.default_rng(seed)
+    error, count, flagged = np.zeros(len(steps)), np.zeros(len(steps)), 0
+    for part in detector.parts(frames):
+        known = (generator.random(part.shape) < HIDDEN_SHARE) & ~np.isnan(part)
+        found = detector.infer_frames(np.where(known, np.nan, part).astype(np.float32))
         flagged += int((detector.infer_frames(part).score > detector.threshold).sum())
-        hidden = generator.random(part.shape) < HIDDEN_SHARE
-        found = detector.infer_frames(np.where(hidden, np.float32(np.nan), part)).x_hat
-        known = hidden & ~np.isnan(part)
-        error += float(np.abs(found[known].astype(np.float64) - part[known]).sum())
-        count += int(known.sum())
-    step = float(np.nanmean(np.abs(np.diff(frames.astype(np.float64), axis=3)))) if frames.shape[3] > 1 else 0.0
-    loss = error / count / max(step, TINY) if count else float("nan")
-    return Evaluation(loss, flagged / len(frames), len(frames))
+        off = np.abs(found.x_hat - np.where(known, part, 0.0), dtype=np.float64)
+        error += np.where(known, off, 0.0).sum((0, 2, 3))
+        count += known.sum((0, 2, 3))
+    used = count > 0
+    if not used.any():
+        raise ModelError("no held-out frame has a pixel: collect more frames before comparing models")
+    return Evaluation(float((error[used] / count[used] / steps[used]).mean()), flagged / len(frames), len(frames))
+
+
+def _steps(frames: NDArray[Any]) -> Float64:
+    """(C,) mean absolute difference of pixels beside each other; 1 for a channel without any."""
+    found = np.ones(frames.shape[1])
+    for channel in range(frames.shape[1]):
+        differences = np.abs(np.diff(frames[:, channel].astype(np.float32), axis=-1))
+        known = ~np.isnan(differences)
+        total = float(differences[known].sum(dtype=np.float64))
+        if total > 0:
+            found[channel] = total / known.sum()
+    return found

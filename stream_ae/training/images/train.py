@@ -12,7 +12,6 @@ from stream_ae.errors import ConfigError
 from stream_ae.models.config import ChannelChoice
 from stream_ae.models.images.config import BottleneckKind
 from stream_ae.models.images.detector import ImageDetector
-from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.choose import told
 from stream_ae.training.fit import Progress
@@ -47,11 +46,11 @@ class ImageReport:
 
 @dataclass(frozen=True, slots=True)
 class TrainedImages:
-    """A detector, how it came about, and the frames (N, C, H, W) it was not fitted on."""
+    """A detector, how it came about, and the frames (N, C, H, W) it was not fitted on, in their own type."""
 
     detector: ImageDetector
     report: ImageReport
-    held_out: Float32
+    held_out: NDArray[Any]
 
     def tags(self) -> dict[str, str]:
         """What a version's tags say beside its lineage: who cleans each channel, and why."""

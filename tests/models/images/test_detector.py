@@ -107,6 +107,14 @@ def test_codes_go_there_and_back(detector: ImageDetector, tiled: ImageDetector) 
         np.testing.assert_allclose(one.decode(codes), one.infer_frames(frames).expected, rtol=1e-3, atol=0.1)
 
 
+def test_codes_are_given_with_the_answers_if_they_are_wanted(tiled: ImageDetector) -> None:
+    frames = disks(2, *_kind(tiled), seed=8)
+    flat = frames.reshape(2, -1, 1)
+    assert tiled.infer(flat).code is None
+    np.testing.assert_array_equal(tiled.with_codes().infer(flat).code, tiled.encode(frames).reshape(2, -1))
+    assert tiled.encode(frames[:0]).shape == (0, *tiled.code_shape)
+
+
 def test_codes_of_another_size_are_refused(detector: ImageDetector) -> None:
     with pytest.raises(ModelError, match="codes have shape"):
         detector.decode(np.zeros((2, 3), np.float32))

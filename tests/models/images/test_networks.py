@@ -33,7 +33,7 @@ def test_a_spatial_code_keeps_a_quarter_of_each_side() -> None:
 @pytest.mark.parametrize("size", [(28, 28), (7, 9), (1, 3), (64, 130)])
 def test_a_unet_takes_images_of_any_size(size: tuple[int, int]) -> None:
     x = torch.randn(2, 3, *size)
-    assert ImageUNet(image_unet_config(3))(x, torch.rand(x.shape) > 0.5).shape == x.shape
+    assert ImageUNet(image_unet_config(3))(x, torch.rand(x.shape) > 0.5).x_hat.shape == x.shape
 
 
 def test_a_unet_that_takes_nothing_off_gives_back_its_input() -> None:
@@ -41,8 +41,14 @@ def test_a_unet_that_takes_nothing_off_gives_back_its_input() -> None:
     for weights in unet.last.parameters():
         torch.nn.init.zeros_(weights)
     x = torch.randn(1, 1, 10, 10)
-    torch.testing.assert_close(unet(x), x)
+    torch.testing.assert_close(unet(x).x_hat, x)
 
 
 def test_the_unet_has_between_50_and_120_thousand_parameters() -> None:
     assert 50_000 < sum(weights.numel() for weights in ImageUNet(image_unet_config(1)).parameters()) < 120_000
+
+
+def test_a_blind_unet_says_how_far_off_it_may_be() -> None:
+    guess = ImageUNet(image_unet_config(2, blind=True))(torch.randn(1, 2, 9, 9))
+    assert guess.logvar is not None
+    assert guess.logvar.shape == guess.x_hat.shape == (1, 2, 9, 9)

@@ -39,7 +39,7 @@ def test_blocks_with_a_missing_pixel_do_not_count() -> None:
 
 def test_without_clean_frames_the_unet_learns_from_noisy_ones_and_wins() -> None:
     frames = disks(300)
-    options = TrainingSettings(max_epochs=1, denoiser_steps=200)
+    options = TrainingSettings(max_epochs=1, denoiser_steps=60)
     trained = train_frames(_noisy(frames), ("grey",), options)
     (choice,) = trained.detector.denoiser.choices
     assert (choice.by, trained.detector.denoiser.side is not None) == ("unet", True)
@@ -65,7 +65,7 @@ def test_frames_without_noise_are_left_alone_to_the_bit_and_missing_pixels_fille
 def test_with_clean_frames_the_gain_on_added_noise_decides() -> None:
     frames = disks(300)
     options = TrainingSettings(max_epochs=1, clean=True)
-    good = train_frames(frames, ("grey",), options.model_copy(update={"denoiser_steps": 200})).detector
+    good = train_frames(frames, ("grey",), options.model_copy(update={"denoiser_steps": 60})).detector
     (choice,) = good.denoiser.choices
     assert choice.by == "unet"
     assert choice.figures["gain_gaussian_1"] > 3.0
