@@ -34,6 +34,10 @@ install: $(READY) ## Create .venv with everything pinned in requirements.lock
 demo: $(READY) ## Real Kafka, Valkey and MLflow on this machine; telemetry denoised and anomalies flagged (DEMO_ARGS=...)
 	$(BIN)/stream-ae demo $(DEMO_ARGS)
 
+.PHONY: demo-images
+demo-images: $(READY) ## The same servers; a camera's noisy frames cleaned and the defects among them flagged (DEMO_ARGS=...)
+	$(BIN)/stream-ae demo-images $(DEMO_ARGS)
+
 .PHONY: test
 test: check ## Everything CI runs (the same as `make check`)
 

@@ -347,7 +347,7 @@ def _profile_in(folder: Path, detector: AnyDetector) -> Profiles:
 def _blind(detector: AnyDetector) -> bool | None:
     """Whether the U-Net beside it learnt without clean data; None if there is none."""
     if isinstance(detector, ImageDetector):
-        return detector.denoiser.side.blind if detector.denoiser.side is not None else None
+        return bool(detector.denoiser.side.noise) if detector.denoiser.side is not None else None
     side = detector.denoiser.network if detector.denoiser is not None else None
     return side.blind if side is not None else None
 

@@ -61,6 +61,7 @@ def _global_options(
 
 
 app.command(rich_help_panel=TRY)(demo.demo)
+app.command(rich_help_panel=TRY)(demo.demo_images)
 app.command(rich_help_panel=TRY)(up.up)
 app.command(rich_help_panel=TRY)(replay.replay)
 app.add_typer(topics.app, name="topics", rich_help_panel=RUN)

@@ -40,9 +40,7 @@ class Wanted:
 
 def run(wanted: Wanted, clock: Clock, console: Console) -> bool:
     """Tell the story and report it; whether nothing was lost or doubled."""
-    # Client libraries warn of servers that are still warming up; what matters is raised, or in the report.
-    set_up_logging("ERROR")
-    logging.getLogger().setLevel(logging.ERROR)
+    quiet()
     began_s = clock.monotonic_s()
     screen = Screen(console, clock)
     replayed = material(sample_data.NAMES[: wanted.machines], TRAIN_ROWS, clock.wall_ms())
@@ -64,6 +62,12 @@ def run(wanted: Wanted, clock: Clock, console: Console) -> bool:
         if wanted.keep:
             _keep(world, console)
     return numbers.lost == numbers.doubled == 0
+
+
+def quiet() -> None:
+    """Client libraries warn of servers that are still warming up; what matters is raised, or in the report."""
+    set_up_logging("ERROR")
+    logging.getLogger().setLevel(logging.ERROR)
 
 
 def _outcome(world: World, replayed: Material) -> Outcome:
