@@ -29,6 +29,7 @@ from stream_ae.training.fit import (
 )
 from stream_ae.training.images.corruptions import Chain, Corruption, Covered, White, black_and_white
 from stream_ae.training.images.frames import Frames, cropped
+from stream_ae.training.images.prior import standardise
 from stream_ae.training.objective import ANNEALED_SHARE
 
 EVALUATION_BATCH = 256
@@ -81,6 +82,8 @@ def fit(
     assert best is not None  # max_epochs is positive
     autoencoder.load_state_dict(best_weights)
     autoencoder.requires_grad_(False).eval()
+    if template.generative:
+        standardise(autoencoder, (seen.x for seen in _seen(template, frames.fit, options.seed)))
     network = replace(template.network, autoencoder=autoencoder)
     return ImageFit(replace(template, network=network), tuple(epochs), best)
 
@@ -93,6 +96,13 @@ def patches(detector: ImageDetector, frames: Float32, generator: Generator) -> S
     both = cropped(torch.cat((whole.x, whole.observed.to(whole.x.dtype)), 1), patch, generator)
     x, observed = both.chunk(2, dim=1)
     return Seen(x, observed > 0.5)
+
+
+def _seen(detector: ImageDetector, frames: Float32, seed: int) -> Iterator[Seen]:
+    """The same patch of each frame each time."""
+    generator = Generator().manual_seed(seed)
+    for begin in range(0, len(frames), EVALUATION_BATCH):
+        yield patches(detector, frames[begin : begin + EVALUATION_BATCH], generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +154,9 @@ class _Learner:
 
     def validation(self, frames: Float32, options: TrainingSettings) -> float:
         """Of the same patches each time, without noise and by the most likely codes."""
-        terms, generator = [], Generator().manual_seed(options.seed)
+        terms = []
         with torch.inference_mode():
-            for begin in range(0, len(frames), EVALUATION_BATCH):
-                seen = patches(self.detector, frames[begin : begin + EVALUATION_BATCH], generator)
+            for seen in _seen(self.detector, frames, options.seed):
                 posterior = self.autoencoder.encode(seen.x)
                 found = ImageReconstruction(self.autoencoder.decode(posterior.mode()), posterior)
                 terms.append(self.objective(found, seen, options.beta))
