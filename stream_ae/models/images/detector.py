@@ -243,8 +243,9 @@ class ImageDetector:
         z = torch.randn((count, *self.code_shape), generator=torch.Generator().manual_seed(seed))
         return self.decode(z.numpy())
 
-    def seen(self, frames: Float32) -> Seen:
-        """Frames (B, C, H, W) on the model's device, as its networks see them."""
+    def seen(self, frames: Float32, usual: Tensor | None = None) -> Seen:
+        """Frames (B, C, H, W) on the model's device, as its networks see them; `usual`: what missing pixels get, of
+        parts of frames (default: of whole ones)."""
         given = torch.from_numpy(np.require(frames, np.float32, ["C", "W"])).to(self.network.device)
         missing = torch.isnan(given)
         normaliser = self.network.normaliser
@@ -254,7 +255,7 @@ class ImageDetector:
         x = ((given.clamp(low, high) - centre) / scale).clamp(-CLIP, CLIP)
         if not bool(missing.any()):
             return Seen(x, None)
-        return Seen(torch.where(missing, self.network.usual, x), ~missing)
+        return Seen(torch.where(missing, self.network.usual if usual is None else usual, x), ~missing)
 
     def _inferred(self, frames: Float32) -> FrameInference:
         with torch.inference_mode():

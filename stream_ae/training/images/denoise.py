@@ -56,7 +56,7 @@ def fitted_unet(detector: ImageDetector, frames: Float32, options: TrainingSetti
 
         def loss() -> Tensor:
             chosen = torch.randint(0, len(frames), (count,), generator=generator).numpy()
-            seen = patches(detector, frames[chosen], generator)
+            seen = patches(detector, frames, chosen, generator)
             if options.clean:
                 return clean_loss(unet, seen, corruption, generator)
             return blind_loss(unet, seen, generator)
