@@ -25,7 +25,7 @@ UNREGISTERED = ModelIdentity(name="unregistered", version="0", digest="")
 class ImageNetwork:
     """What reconstructs: the network, the linear components beside it, how frames are cut, and the units.
 
-    usual: (C, H, W) mean of normal frames in the network's units; stands for pixels that are missing.
+    usual: (C, H, W) mean of normal frames in the network's units; stands for pixels that are missing too.
     """
 
     config: AutoencoderConfig
@@ -38,6 +38,10 @@ class ImageNetwork:
     @property
     def device(self) -> torch.device:
         return self.usual.device
+
+    def reconstructed(self, tiles: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Tiles (n, C, h, w) without what is usual there, through their most likely codes."""
+        return self.autoencoder.decode(self.autoencoder.encode(tiles).mode())
 
     def to(self, device: torch.device) -> "ImageNetwork":
         return replace(
@@ -73,10 +77,22 @@ class FrameInference:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Frames as the networks see them: `x` normalised, clipped and filled in; `observed` is None if nothing misses."""
+    """Frames, or parts of them, as the networks see them.
+
+    x:         (B, C, H, W) normalised, clipped and filled in.
+    observed:  where the input had a value; None if it had them all.
+    usual:     broadcasts to x: the mean of normal frames there. What reconstructs is shown what is left beside it, so
+               that of a scene that stays it has to learn only what changes.
+    """
 
     x: Tensor
     observed: Tensor | None
+    usual: Tensor
+
+    @property
+    def rest(self) -> Tensor:
+        """What is not as usual."""
+        return self.x - self.usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +231,7 @@ class ImageDetector:
         network, tiling, codes = self.network, self.network.tiling, []
         with torch.inference_mode():
             for part in self.parts(frames):
-                tiles = tiling.cut(self.seen(part).x, tiling.corners)
+                tiles = tiling.cut(self.seen(part).rest, tiling.corners)
                 codes.append(network.autoencoder.encode(tiles).mode().cpu().numpy())
         found: Float32 = np.concatenate(codes or [np.empty((0, self.code_size), np.float32)])
         return found.reshape(-1, *self.code_shape)
@@ -228,7 +244,7 @@ class ImageDetector:
         with torch.inference_mode():
             flat = z.reshape(-1, *code_shape(self.network.config))
             x = self.network.tiling.joined(self.network.autoencoder.decode(flat), len(z))
-            frames: Float32 = self._restored(x).cpu().numpy()
+            frames: Float32 = self._restored(x + self.network.usual).cpu().numpy()
         return frames
 
     def sample(self, count: int, seed: int = 0) -> Float32:
@@ -244,8 +260,8 @@ class ImageDetector:
         return self.decode(z.numpy())
 
     def seen(self, frames: Float32, usual: Tensor | None = None) -> Seen:
-        """Frames (B, C, H, W) on the model's device, as its networks see them; `usual`: what missing pixels get, of
-        parts of frames (default: of whole ones)."""
+        """Frames (B, C, H, W) on the model's device, as its networks see them; `usual`: of parts of frames (default: of
+        whole ones)."""
         given = torch.from_numpy(np.require(frames, np.float32, ["C", "W"])).to(self.network.device)
         missing = torch.isnan(given)
         normaliser = self.network.normaliser
@@ -253,9 +269,10 @@ class ImageDetector:
             value[..., None] for value in (normaliser.low, normaliser.high, normaliser.centre, normaliser.scale)
         )
         x = ((given.clamp(low, high) - centre) / scale).clamp(-CLIP, CLIP)
+        usual = self.network.usual if usual is None else usual
         if not bool(missing.any()):
-            return Seen(x, None)
-        return Seen(torch.where(missing, self.network.usual if usual is None else usual, x), ~missing)
+            return Seen(x, None, usual)
+        return Seen(torch.where(missing, usual, x), ~missing, usual)
 
     def _inferred(self, frames: Float32) -> FrameInference:
         with torch.inference_mode():
@@ -285,10 +302,9 @@ class ImageDetector:
 
     def _once(self, x: Tensor) -> tuple[Tensor, Tensor]:
         own = self.network
-        linear = own.tiling.mapped(own.linear.answer, blurred(x, SOFT), None)
-        network = own.tiling.mapped(
-            lambda tiles, _: own.autoencoder.decode(own.autoencoder.encode(tiles).mode()), x, None
-        )
+        rest, usual = x - own.usual, own.usual[None]
+        linear = blurred(usual, SOFT) + own.tiling.mapped(own.linear.answer, blurred(rest, SOFT), None)
+        network = usual + own.tiling.mapped(own.reconstructed, rest, None)
         return torch.where(torch.isfinite(network), network, linear), linear
 
     def _cleaned(self, frames: Float32, seen: Seen, expected: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def fit(
     autoencoder.load_state_dict(best_weights)
     autoencoder.requires_grad_(False).eval()
     if template.generative:
-        standardise(autoencoder, (seen.x for seen in _seen(template, frames.fit, options.seed)))
+        standardise(autoencoder, (seen.rest for seen in _seen(template, frames.fit, options.seed)))
     network = replace(template.network, autoencoder=autoencoder)
     return ImageFit(replace(template, network=network), tuple(epochs), best)
 
@@ -126,7 +126,7 @@ class _Objective:
         return self.options.beta * min(epoch / annealed, 1.0)
 
     def __call__(self, found: ImageReconstruction, seen: Seen, beta: float) -> Tensor:
-        x_hat, x = found.x_hat.flatten(2), seen.x.flatten(2)
+        x_hat, x = found.x_hat.flatten(2), seen.rest.flatten(2)
         observed = seen.observed.flatten(2) if seen.observed is not None else None
         if not isinstance(found.posterior, GaussianPosterior):
             return squared_error(x_hat, x, observed)
@@ -155,7 +155,7 @@ class _Learner:
 
     def loss(self, frames: NDArray[Any], chosen: Int64, epoch: int) -> Tensor:
         seen = patches(self.detector, frames, chosen, self.generator)
-        spoilt = self.corruption(seen.x, self.generator)
+        spoilt = self.corruption(seen.x, self.generator) - seen.usual
         found = self.autoencoder(spoilt.contiguous(memory_format=torch.channels_last), self.generator)
         return self.objective(found, seen, self.objective.beta(epoch)).mean()
 
@@ -164,7 +164,7 @@ class _Learner:
         terms = []
         with torch.inference_mode():
             for seen in _seen(self.detector, frames, options.seed):
-                posterior = self.autoencoder.encode(seen.x)
+                posterior = self.autoencoder.encode(seen.rest)
                 found = ImageReconstruction(self.autoencoder.decode(posterior.mode()), posterior)
                 terms.append(self.objective(found, seen, options.beta))
         return float(torch.cat(terms).mean())
