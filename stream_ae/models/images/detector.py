@@ -204,7 +204,7 @@ class ImageDetector:
 
     def parts(self, frames: Float32) -> list[Float32]:
         """The frames a few at a time, so that memory does not grow with their number."""
-        at_once = max(PIXELS_AT_ONCE // int(np.prod(frames.shape[1:])), 1)
+        at_once = self._at_once(frames.shape[1:])
         return [frames[begin : begin + at_once] for begin in range(0, len(frames), at_once)]
 
     def errors(self, frames: Float32) -> Errors:
@@ -240,11 +240,14 @@ class ImageDetector:
         """Codes as `encode` gives them to frames (B, C, H, W) in the input's units."""
         if codes.ndim < 2 or codes.shape[1:] != self.code_shape:
             raise ModelError(f"codes have shape {codes.shape}; this model's are (N, {self.code_shape})")
-        z = torch.from_numpy(np.require(codes, np.float32, ["C", "W"])).to(self.network.device)
+        frames = np.empty((len(codes), *self.frame), np.float32)
+        at_once = self._at_once(self.frame)
         with torch.inference_mode():
-            flat = z.reshape(-1, *code_shape(self.network.config))
-            x = self.network.tiling.joined(self.network.autoencoder.decode(flat), len(z))
-            frames: Float32 = self._restored(x + self.network.usual).cpu().numpy()
+            for begin in range(0, len(codes), at_once):
+                part = np.require(codes[begin : begin + at_once], np.float32, ["C", "W"])
+                z = torch.from_numpy(part).to(self.network.device).reshape(-1, *code_shape(self.network.config))
+                x = self.network.tiling.joined(self.network.autoencoder.decode(z), len(part))
+                frames[begin : begin + at_once] = self._restored(x + self.network.usual).cpu().numpy()
         return frames
 
     def sample(self, count: int, seed: int = 0) -> Float32:
@@ -318,6 +321,9 @@ class ImageDetector:
     def _restored(self, x: Tensor) -> Tensor:
         normaliser = self.network.normaliser
         return x * normaliser.scale[..., None] + normaliser.centre[..., None]
+
+    def _at_once(self, frame: tuple[int, ...]) -> int:
+        return max(PIXELS_AT_ONCE // int(np.prod(frame)), 1)
 
     def _check(self, frames: Float32) -> None:
         if frames.ndim != 4 or frames.shape[1:] != self.frame:

@@ -133,7 +133,8 @@ class ImageScoring:
     def errors(self, x: Tensor, network: Tensor, linear: Tensor, observed: Tensor | None) -> Errors:
         """Of frames `x`, what the network puts for them and what the components put for softened ones: all (B, C, H, W)
         in the network's units."""
-        soft = blurred(x, SOFT)
+        # What was not observed must not bend what is beside it.
+        soft = blurred(x if observed is None else torch.where(observed, x, network), SOFT)
         squares = _squares(soft, blurred(network, SOFT), observed), _squares(soft, linear, observed)
         smooth = [blurred(square, self.blur, observed) for square in squares]
         return Errors(squares[0], squares[1], smooth[0], smooth[1], observed, contrasts(x, observed))
