@@ -3,7 +3,7 @@
 Three views of a frame: the network's squared error on average, the worst place of the error map, and what linear
 components leave. They see different faults, so each is put on a tail-probability scale. The two of the whole frame are
 joined by the root of their squares, and the worst place counts where it says more than both. One-class AUROC on MNIST:
-the network .970, the components .977, both .979; small faults only the worst place sees.
+the network .970, the components .977, both .981; small faults only the worst place sees.
 
 A frame of more contrast has more to get wrong, whatever it shows, so squared errors are divided by a power of it.
 """
