@@ -40,17 +40,23 @@ def blurred(x: Tensor, sigma: float, observed: Tensor | None = None) -> Tensor:
     """Frames (B, C, H, W) smoothed by a Gaussian of `sigma` pixels; only observed pixels (default: all) are averaged,
     so edges and holes do not darken. 0 where nothing is near."""
     reach = math.ceil(2.5 * sigma)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / sigma).square())
+    kernel = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-reach, reach + 1)]
     weights = torch.ones_like(x[:1, :1]) if observed is None else observed.to(x.dtype)
     given = x if observed is None else torch.where(observed, x, 0.0)
     return _smeared(given, kernel) / _smeared(weights, kernel).clamp(min=TINY)
 
 
-def _smeared(x: Tensor, kernel: Tensor) -> Tensor:
-    single, reach = x.flatten(0, 1)[:, None], len(kernel) // 2
-    single = functional.conv2d(single, kernel[None, None, :, None], padding=(reach, 0))
-    single = functional.conv2d(single, kernel[None, None, None, :], padding=(0, reach))
-    return single.view_as(x)
+def _smeared(x: Tensor, kernel: list[float]) -> Tensor:
+    """Both axes, 0 beyond the frame. Sums of shifted frames: a convolution of one channel takes 3 to 20 times as long."""
+    for axis in (-2, -1):
+        reach, side = len(kernel) // 2, x.shape[axis]
+        padding = (0, 0, reach, reach) if axis == -2 else (reach, reach)
+        padded = functional.pad(x, padding)
+        total = kernel[0] * padded.narrow(axis, 0, side)
+        for shift, weight in enumerate(kernel[1:], 1):
+            total.add_(padded.narrow(axis, shift, side), alpha=weight)
+        x = total
+    return x
 
 
 @dataclass(frozen=True, slots=True)
