@@ -112,7 +112,7 @@ def _check(config: ImageVersionConfig, where: str) -> None:
         f"{count} channels, but the network has {architecture.channels}": architecture.channels != count,
         f"{count} channels, but the U-Net has another number": unet is not None and unet.channels != count,
         f"a patch of {patch} in a frame of {height} x {width}": patch[0] > height or patch[1] > width,
-        f"tiles of {patch} that overlap by {config.overlap}": config.overlap >= min(patch) > 1,
+        f"tiles of {patch} that overlap by {config.overlap}": 2 * config.overlap > min(patch),
         "choices of the denoiser that do not fit the channels": len(choices) != count,
         "a blind U-Net without the noise of each channel": _noise_missing(config),
         "a choice for a U-Net that is not there": needs_unet and unet is None,

@@ -25,7 +25,7 @@ UNREGISTERED = ModelIdentity(name="unregistered", version="0", digest="")
 class ImageNetwork:
     """What reconstructs: the network, the linear components beside it, how frames are cut, and the units.
 
-    usual: (C, H, W) mean of normal frames in the network's units; stands for pixels that are missing.
+    usual: (C, H, W) mean of normal frames in the network's units; stands for pixels that are missing too.
     """
 
     config: AutoencoderConfig
@@ -38,6 +38,10 @@ class ImageNetwork:
     @property
     def device(self) -> torch.device:
         return self.usual.device
+
+    def reconstructed(self, tiles: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Tiles (n, C, h, w) without what is usual there, through their most likely codes."""
+        return self.autoencoder.decode(self.autoencoder.encode(tiles).mode())
 
     def to(self, device: torch.device) -> "ImageNetwork":
         return replace(
@@ -73,10 +77,22 @@ class FrameInference:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Frames as the networks see them: `x` normalised, clipped and filled in; `observed` is None if nothing misses."""
+    """Frames, or parts of them, as the networks see them.
+
+    x:         (B, C, H, W) normalised, clipped and filled in.
+    observed:  where the input had a value; None if it had them all.
+    usual:     broadcasts to x: the mean of normal frames there. What reconstructs is shown what is left beside it, so
+               that of a scene that stays it has to learn only what changes.
+    """
 
     x: Tensor
     observed: Tensor | None
+    usual: Tensor
+
+    @property
+    def rest(self) -> Tensor:
+        """What is not as usual."""
+        return self.x - self.usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +214,7 @@ class ImageDetector:
 
     def parts(self, frames: Float32) -> list[Float32]:
         """The frames a few at a time, so that memory does not grow with their number."""
-        at_once = max(PIXELS_AT_ONCE // int(np.prod(frames.shape[1:])), 1)
+        at_once = self._at_once(frames.shape[1:])
         return [frames[begin : begin + at_once] for begin in range(0, len(frames), at_once)]
 
     def errors(self, frames: Float32) -> Errors:
@@ -225,7 +241,7 @@ class ImageDetector:
         network, tiling, codes = self.network, self.network.tiling, []
         with torch.inference_mode():
             for part in self.parts(frames):
-                tiles = tiling.cut(self.seen(part).x, tiling.corners)
+                tiles = tiling.cut(self.seen(part).rest, tiling.corners)
                 codes.append(network.autoencoder.encode(tiles).mode().cpu().numpy())
         found: Float32 = np.concatenate(codes or [np.empty((0, self.code_size), np.float32)])
         return found.reshape(-1, *self.code_shape)
@@ -234,11 +250,14 @@ class ImageDetector:
         """Codes as `encode` gives them to frames (B, C, H, W) in the input's units."""
         if codes.ndim < 2 or codes.shape[1:] != self.code_shape:
             raise ModelError(f"codes have shape {codes.shape}; this model's are (N, {self.code_shape})")
-        z = torch.from_numpy(np.require(codes, np.float32, ["C", "W"])).to(self.network.device)
+        frames = np.empty((len(codes), *self.frame), np.float32)
+        at_once = self._at_once(self.frame)
         with torch.inference_mode():
-            flat = z.reshape(-1, *code_shape(self.network.config))
-            x = self.network.tiling.joined(self.network.autoencoder.decode(flat), len(z))
-            frames: Float32 = self._restored(x).cpu().numpy()
+            for begin in range(0, len(codes), at_once):
+                part = np.require(codes[begin : begin + at_once], np.float32, ["C", "W"])
+                z = torch.from_numpy(part).to(self.network.device).reshape(-1, *code_shape(self.network.config))
+                x = self.network.tiling.joined(self.network.autoencoder.decode(z), len(part))
+                frames[begin : begin + at_once] = self._restored(x + self.network.usual).cpu().numpy()
         return frames
 
     def sample(self, count: int, seed: int = 0) -> Float32:
@@ -253,8 +272,9 @@ class ImageDetector:
         z = torch.randn((count, *self.code_shape), generator=torch.Generator().manual_seed(seed))
         return self.decode(z.numpy())
 
-    def seen(self, frames: Float32) -> Seen:
-        """Frames (B, C, H, W) on the model's device, as its networks see them."""
+    def seen(self, frames: Float32, usual: Tensor | None = None) -> Seen:
+        """Frames (B, C, H, W) on the model's device, as its networks see them; `usual`: of parts of frames (default: of
+        whole ones)."""
         given = torch.from_numpy(np.require(frames, np.float32, ["C", "W"])).to(self.network.device)
         missing = torch.isnan(given)
         normaliser = self.network.normaliser
@@ -262,9 +282,10 @@ class ImageDetector:
             value[..., None] for value in (normaliser.low, normaliser.high, normaliser.centre, normaliser.scale)
         )
         x = ((given.clamp(low, high) - centre) / scale).clamp(-CLIP, CLIP)
+        usual = self.network.usual if usual is None else usual
         if not bool(missing.any()):
-            return Seen(x, None)
-        return Seen(torch.where(missing, self.network.usual, x), ~missing)
+            return Seen(x, None, usual)
+        return Seen(torch.where(missing, usual, x), ~missing, usual)
 
     def _inferred(self, frames: Float32) -> FrameInference:
         with torch.inference_mode():
@@ -294,10 +315,9 @@ class ImageDetector:
 
     def _once(self, x: Tensor) -> tuple[Tensor, Tensor]:
         own = self.network
-        linear = own.tiling.mapped(own.linear.answer, blurred(x, SOFT), None)
-        network = own.tiling.mapped(
-            lambda tiles, _: own.autoencoder.decode(own.autoencoder.encode(tiles).mode()), x, None
-        )
+        rest, usual = x - own.usual, own.usual[None]
+        linear = blurred(usual, SOFT) + own.tiling.mapped(own.linear.answer, blurred(rest, SOFT), None)
+        network = usual + own.tiling.mapped(own.reconstructed, rest, None)
         return torch.where(torch.isfinite(network), network, linear), linear
 
     def _cleaned(self, frames: Float32, seen: Seen, expected: Tensor) -> Tensor:
@@ -311,6 +331,9 @@ class ImageDetector:
     def _restored(self, x: Tensor) -> Tensor:
         normaliser = self.network.normaliser
         return x * normaliser.scale[..., None] + normaliser.centre[..., None]
+
+    def _at_once(self, frame: tuple[int, ...]) -> int:
+        return max(PIXELS_AT_ONCE // int(np.prod(frame)), 1)
 
     def _check(self, frames: Float32) -> None:
         if frames.ndim != 4 or frames.shape[1:] != self.frame:

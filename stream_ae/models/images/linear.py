@@ -8,7 +8,8 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class LinearPatch:
-    """mean: (D,), components: (D, K) orthonormal columns; D = C * h * w, all in the network's units."""
+    """mean: (D,), components: (D, K) orthonormal columns; D = C * h * w. Of patches without what is usual there, in the
+    network's units."""
 
     mean: Tensor
     components: Tensor

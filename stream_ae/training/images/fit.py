@@ -3,9 +3,11 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from stream_ae.clock import Clock, Deadline, SystemClock
@@ -14,7 +16,7 @@ from stream_ae.models.bottleneck import GaussianPosterior
 from stream_ae.models.images.detector import ImageDetector, Seen
 from stream_ae.models.images.networks import ImageAutoencoder, ImageReconstruction
 from stream_ae.models.losses import gaussian_nll, rate, squared_error
-from stream_ae.records import Float32
+from stream_ae.records import Int64
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.fit import (
     SMALLEST_BATCH,
@@ -28,7 +30,8 @@ from stream_ae.training.fit import (
     step,
 )
 from stream_ae.training.images.corruptions import Chain, Corruption, Covered, White, black_and_white
-from stream_ae.training.images.frames import Frames, cropped
+from stream_ae.training.images.frames import Frames
+from stream_ae.training.images.prior import standardise
 from stream_ae.training.objective import ANNEALED_SHARE
 
 EVALUATION_BATCH = 256
@@ -81,18 +84,32 @@ def fit(
     assert best is not None  # max_epochs is positive
     autoencoder.load_state_dict(best_weights)
     autoencoder.requires_grad_(False).eval()
+    if template.generative:
+        standardise(autoencoder, (seen.rest for seen in _seen(template, frames.fit, options.seed)))
     network = replace(template.network, autoencoder=autoencoder)
     return ImageFit(replace(template, network=network), tuple(epochs), best)
 
 
-def patches(detector: ImageDetector, frames: Float32, generator: Generator) -> Seen:
-    """A patch from a random place of each of the frames (B, C, H, W), as the networks see it."""
-    whole, patch = detector.seen(frames), detector.network.config.patch
-    if whole.observed is None:
-        return Seen(cropped(whole.x, patch, generator), None)
-    both = cropped(torch.cat((whole.x, whole.observed.to(whole.x.dtype)), 1), patch, generator)
-    x, observed = both.chunk(2, dim=1)
-    return Seen(x, observed > 0.5)
+def patches(detector: ImageDetector, frames: NDArray[Any], chosen: Int64, generator: Generator) -> Seen:
+    """A patch from a random place of each chosen one of the frames (N, C, H, W), as the networks see it."""
+    tiling = detector.network.tiling
+    if tiling.whole:
+        return detector.seen(frames[chosen])
+    room = [side - part + 1 for side, part in zip(tiling.frame, tiling.patch, strict=True)]
+    tops, lefts = (torch.randint(0, most, (len(chosen),), generator=generator).tolist() for most in room)
+    places = [
+        (slice(None), slice(top, top + tiling.patch[0]), slice(left, left + tiling.patch[1]))
+        for top, left in zip(tops, lefts, strict=True)
+    ]
+    cut = np.stack([frames[number][place] for number, place in zip(chosen.tolist(), places, strict=True)])
+    return detector.seen(cut, torch.stack([detector.network.usual[place] for place in places]))
+
+
+def _seen(detector: ImageDetector, frames: NDArray[Any], seed: int) -> Iterator[Seen]:
+    """The same patch of each frame each time."""
+    generator = Generator().manual_seed(seed)
+    for begin in range(0, len(frames), EVALUATION_BATCH):
+        yield patches(detector, frames, np.arange(begin, min(begin + EVALUATION_BATCH, len(frames))), generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +126,7 @@ class _Objective:
         return self.options.beta * min(epoch / annealed, 1.0)
 
     def __call__(self, found: ImageReconstruction, seen: Seen, beta: float) -> Tensor:
-        x_hat, x = found.x_hat.flatten(2), seen.x.flatten(2)
+        x_hat, x = found.x_hat.flatten(2), seen.rest.flatten(2)
         observed = seen.observed.flatten(2) if seen.observed is not None else None
         if not isinstance(found.posterior, GaussianPosterior):
             return squared_error(x_hat, x, observed)
@@ -136,19 +153,18 @@ class _Learner:
     corruption: Corruption
     generator: Generator
 
-    def loss(self, frames: Float32, epoch: int) -> Tensor:
-        seen = patches(self.detector, frames, self.generator)
-        spoilt = self.corruption(seen.x, self.generator)
+    def loss(self, frames: NDArray[Any], chosen: Int64, epoch: int) -> Tensor:
+        seen = patches(self.detector, frames, chosen, self.generator)
+        spoilt = self.corruption(seen.x, self.generator) - seen.usual
         found = self.autoencoder(spoilt.contiguous(memory_format=torch.channels_last), self.generator)
         return self.objective(found, seen, self.objective.beta(epoch)).mean()
 
-    def validation(self, frames: Float32, options: TrainingSettings) -> float:
+    def validation(self, frames: NDArray[Any], options: TrainingSettings) -> float:
         """Of the same patches each time, without noise and by the most likely codes."""
-        terms, generator = [], Generator().manual_seed(options.seed)
+        terms = []
         with torch.inference_mode():
-            for begin in range(0, len(frames), EVALUATION_BATCH):
-                seen = patches(self.detector, frames[begin : begin + EVALUATION_BATCH], generator)
-                posterior = self.autoencoder.encode(seen.x)
+            for seen in _seen(self.detector, frames, options.seed):
+                posterior = self.autoencoder.encode(seen.rest)
                 found = ImageReconstruction(self.autoencoder.decode(posterior.mode()), posterior)
                 terms.append(self.objective(found, seen, options.beta))
         return float(torch.cat(terms).mean())
@@ -160,7 +176,7 @@ def _epochs(learner: _Learner, frames: Frames, options: TrainingSettings, deadli
     for number in range(1, options.max_epochs + 1):
         losses = []
         for chosen in shuffled(len(frames.fit), size, learner.generator):
-            losses.append(step(learner.loss(frames.fit[chosen], number), optimiser))
+            losses.append(step(learner.loss(frames.fit, chosen, number), optimiser))
             if passed(deadline):
                 break
         train_loss, validation_loss = float(np.mean(losses)), learner.validation(frames.validation, options)

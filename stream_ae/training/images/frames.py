@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
 
 from stream_ae.errors import ConfigError
 from stream_ae.models.normaliser import Normaliser
@@ -81,14 +80,3 @@ def fitted_normaliser(frames: NDArray[Any]) -> Normaliser:
         found[:, channel, 0] = centre, scale, max(low - room, -largest), min(high + room, largest)
     centre, scale, low, high = torch.from_numpy(found)
     return Normaliser(centre, scale, low, high, 0.0)
-
-
-def cropped(frames: Tensor, patch: tuple[int, int], generator: Generator) -> Tensor:
-    """Frames (B, C, H, W) to patches (B, C, h, w), each from a random place of its frame."""
-    height, width = frames.shape[2] - patch[0], frames.shape[3] - patch[1]
-    if height == 0 and width == 0:
-        return frames
-    tops = torch.randint(0, height + 1, (len(frames),), generator=generator).tolist()
-    lefts = torch.randint(0, width + 1, (len(frames),), generator=generator).tolist()
-    places = zip(frames, tops, lefts, strict=True)
-    return torch.stack([one[:, top : top + patch[0], left : left + patch[1]] for one, top, left in places])

@@ -49,13 +49,13 @@ def template_of(
 
 
 def fitted_linear(template: ImageDetector, frames: Float32, seed: int) -> LinearPatch:
-    """Components of the template's tiles of smoothed frames (N, C, H, W)."""
+    """Components of the template's tiles of what is not usual in softened frames (N, C, H, W)."""
     tiling, pixels = template.network.tiling, len(template.network.linear.mean)
     tiles = len(tiling.corners)
     generator = np.random.default_rng(seed)
     few = generator.permutation(len(frames))[: max(MOST_VALUES // (pixels * tiles), 1)]
     found = [
-        tiling.cut(blurred(template.seen(part).x, SOFT), tiling.corners)
+        tiling.cut(blurred(template.seen(part).rest, SOFT), tiling.corners)
         for part in template.parts(frames[np.sort(few)])
     ]
     rows = torch.cat(found).flatten(1)

@@ -51,6 +51,9 @@ def test_memory_is_bounded_by_pixels(detector: ImageDetector, monkeypatch: pytes
     frames = disks(5, seed=3)
     assert [len(part) for part in detector.parts(frames)] == [2, 2, 1]
     assert len(detector.infer_frames(frames)) == 5
+    codes = np.random.default_rng(0).normal(size=(5, *detector.code_shape)).astype(np.float32)
+    found = detector.decode(codes)
+    np.testing.assert_allclose(found[4], detector.decode(codes[4:])[0], rtol=1e-4, atol=1e-3)
 
 
 def test_no_frames_get_no_answers(detector: ImageDetector) -> None:
