@@ -133,6 +133,22 @@ def model_folders(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
     return folders
 
 
+@pytest.fixture(scope="session")
+def image_model_folders(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
+    """Two small versions for frames as `tests/models/images/conftest.py` makes them, which differ in their seed."""
+    from stream_ae.models.version import save
+    from stream_ae.training.images import train_frames
+    from tests.models.images.conftest import disks
+
+    folders = []
+    for seed in (0, 1):
+        options = TrainingSettings(seed=seed, max_epochs=2, threads=1, denoiser_steps=20, false_alarm_rate=0.05)
+        folder = tmp_path_factory.mktemp(f"image-version-{seed}")
+        save(train_frames(disks(150), ("grey",), options).detector, folder)
+        folders.append(folder)
+    return folders
+
+
 @pytest.fixture
 def unique() -> Callable[[str], str]:
     """Names that no other test has: `unique("raw")` is `raw-1f3a9c0b`."""

@@ -11,9 +11,9 @@ import numpy as np
 from stream_ae import AutoencoderDetector
 from stream_ae.flow.audit import AuditReport, audit
 from stream_ae.flow.headers import EXCEPTION, FLAG, MODEL, SCORE, Source, header_text, source_of
-from stream_ae.records import Headers, RecordBatch
+from stream_ae.records import Float32, Headers, RecordBatch
 from tests.chaos.known import Expected, Known, KnownPartition, Undisturbed
-from tests.end_to_end.world import CHANNELS, PipelineOnServers, Written
+from tests.end_to_end.world import PipelineOnServers, Written
 
 # A batch of another size rounds differently, and scores are written with six digits.
 RELATIVE, ABSOLUTE = 2e-4, 2e-4
@@ -84,7 +84,8 @@ class _Comparison:
                 self.flagged.add(str(source))
             version = (header_text(headers, MODEL) or "").rpartition("/")[2]
             expected = self._of(version, source.partition).expected(record)
-            wrong += _differences(source, version, value, headers, expected)
+            found = self._partitions[source.partition].values_in(value or b"")
+            wrong += _differences(source, version, found, headers, expected)
         return wrong
 
     def of_dead_letters(self, batches: Sequence[RecordBatch]) -> list[str]:
@@ -108,9 +109,7 @@ class _Comparison:
         return self._undisturbed[version, partition]
 
 
-def _differences(source: Source, version: str, value: bytes | None, headers: Headers, expected: Expected) -> list[str]:
-    given = json.loads(value or b"")["values"]
-    values = np.array(given if isinstance(given, list) else [[given[name] for name in CHANNELS]])
+def _differences(source: Source, version: str, values: Float32, headers: Headers, expected: Expected) -> list[str]:
     score = float(header_text(headers, SCORE) or "nan")
     what = []
     if values.shape != expected.values.shape or not np.allclose(values, expected.values, RELATIVE, ABSOLUTE):

@@ -11,7 +11,7 @@ from stream_ae.localdev.stack import Stack
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MlflowSettings
 from tests.chaos.reliability import Row, keep, kept, write_page
-from tests.chaos.rounds import MODEL, Theatre
+from tests.chaos.rounds import MODELS, Theatre
 from tests.page import PAGE
 
 ROOT = Path(__file__).parents[2]
@@ -20,13 +20,17 @@ ROUNDS = ROOT / "var" / "chaos" / "rounds"
 
 
 @pytest.fixture(scope="session")
-def theatre(servers_to_break: Stack, model_folders: Sequence[Path]) -> Theatre:
-    """Kafka, Valkey and MLflow to break, and two small versions registered there."""
-    store = MlflowStore(MlflowSettings(tracking_uri=servers_to_break.mlflow.address), MODEL)
-    first, second = (store.register(folder, {}, {}) for folder in model_folders)
+def theatre(servers_to_break: Stack, model_folders: Sequence[Path], image_model_folders: Sequence[Path]) -> Theatre:
+    """Kafka, Valkey and MLflow to break, and two small versions of each kind registered there."""
+    mlflow = MlflowSettings(tracking_uri=servers_to_break.mlflow.address)
+    versions = {}
+    for records, folders in (("json", model_folders), ("images", image_model_folders)):
+        store = MlflowStore(mlflow, MODELS[records])
+        first, second = (store.register(folder, {}, {}) for folder in folders)
+        versions[records] = (first, second)
     # Not in pytest's folder, which the next runs clear away: a failed round is looked into there.
     ROUNDS.mkdir(parents=True, exist_ok=True)
-    return Theatre(servers_to_break, (first, second), ROUNDS)
+    return Theatre(servers_to_break, versions, ROUNDS)
 
 
 @pytest.fixture(scope="session")

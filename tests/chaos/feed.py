@@ -8,9 +8,10 @@ from typing import Self
 import numpy as np
 
 from stream_ae.kafka.driver import open_sink
-from stream_ae.records import NO_HEADERS, OutgoingBatch
+from stream_ae.records import OutgoingBatch
 from stream_ae.settings import Settings
 from tests.chaos.known import KnownPartition
+from tests.chaos.known_frames import KnownFrames
 from tests.end_to_end.world import CLOCK
 
 AT_ONCE = 10
@@ -27,8 +28,9 @@ class Feed:
 
     def __init__(self, settings: Settings, partitions: int, seed: int) -> None:
         start_ms = CLOCK.wall_ms() - AGE_MS
+        kind = KnownFrames if settings.decode.records == "images" else KnownPartition
         self.partitions: Mapping[int, KnownPartition] = {
-            number: KnownPartition(number, seed, start_ms) for number in range(partitions)
+            number: kind(number, seed, start_ms) for number in range(partitions)
         }
         self._settings = settings
         self._stop = threading.Event()
@@ -78,5 +80,5 @@ def _batch(topic: str, number: int, partition: KnownPartition) -> OutgoingBatch:
         np.array([record.kafka_ms for record in records], np.int64),
         [None] * AT_ONCE,
         [record.value for record in records],
-        [NO_HEADERS] * AT_ONCE,
+        [record.headers for record in records],
     )

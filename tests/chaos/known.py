@@ -9,7 +9,7 @@ import numpy as np
 
 from stream_ae import AutoencoderDetector
 from stream_ae.flow.age import held_against
-from stream_ae.records import Float32, Float64
+from stream_ae.records import NO_HEADERS, Float32, Float64, Headers
 from tests.end_to_end.world import CHANNELS, START_MS
 
 STREAMS_PER_PARTITION = 3
@@ -27,6 +27,7 @@ class Known:
     kafka_ms: int
     stream: str | None
     rows: slice
+    headers: Headers = NO_HEADERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ class KnownPartition:
     def samples(self, stream: str) -> Float32:
         """Every sample of a stream so far, in its order (N, C), NaN = missing."""
         return np.array(self._streams[stream].samples, np.float32)
+
+    def values_in(self, value: bytes) -> Float32:
+        """What a cleaned record holds: (n, C)."""
+        given = json.loads(value)["values"]
+        return np.array(given if isinstance(given, list) else [[given[name] for name in CHANNELS]], np.float32)
 
     def _next(self, index: int) -> Known:
         name = self._dice.choice(sorted(self._streams))
@@ -131,7 +137,7 @@ class Undisturbed:
         stream = record.stream or ""
         if stream not in self._of_stream:
             x = self._partition.samples(stream)
-            denoised = np.asarray(self._detector.denoise(x), np.float32)
+            denoised = np.asarray(self._detector.denoise(x), np.float32).reshape(len(x), -1)
             model = self._detector.detector_
             thresholds = held_against(model, model.threshold, np.arange(len(x)))
             self._of_stream[stream] = denoised, self._detector.decision_function(x), thresholds

@@ -1,7 +1,7 @@
 """One round: known input while a fault strikes, then quiet, then the comparison with an undisturbed run."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -21,7 +21,7 @@ PARTITIONS = 3
 WORKERS = 2
 # So many records of each partition are answered before the fault: windows are full, offsets committed.
 BEFORE = 60
-MODEL = "chaos"
+MODELS = {"json": "chaos", "images": "chaos-images"}
 # Readers wait that long for what a dead worker left open, if nobody takes its place.
 TRANSACTION_TIMEOUT_S = 10.0
 
@@ -33,6 +33,7 @@ class Plan:
     fault: str
     delivery: str
     number: int
+    records: str = "json"
 
     @property
     def seed(self) -> int:
@@ -51,10 +52,10 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Theatre:
-    """What rounds share: servers, and two registered versions."""
+    """What rounds share: servers, and two registered versions for each kind of records."""
 
     stack: Stack
-    versions: tuple[ModelVersion, ModelVersion]
+    versions: Mapping[str, tuple[ModelVersion, ModelVersion]]
     folder: Path
 
 
@@ -74,8 +75,9 @@ def play(theatre: Theatre, plan: Plan) -> Played:
         Feed(settings, PARTITIONS, plan.seed) as feed,
         Fleet(settings, folder) as fleet,
     ):
-        stage = Stage(pipeline, theatre.stack, fleet, feed, group, theatre.versions, dice, folder)
-        stage.publish(theatre.versions[0])
+        versions = theatre.versions[plan.records]
+        stage = Stage(pipeline, theatre.stack, fleet, feed, group, versions, dice, folder)
+        stage.publish(versions[0])
         recovery_s = _struck(stage, plan)
     verdict = judged(topics_of(pipeline), feed.partitions, _fetching(pipeline, folder))
     return Played(plan, verdict, recovery_s, tuple(fleet.restarts))
@@ -104,7 +106,8 @@ def settings_of(stack: Stack, plan: Plan, unique: str) -> Settings:
     transactions = {"transaction_timeout_s": TRANSACTION_TIMEOUT_S} if plan.delivery == "exactly_once" else {}
     return Settings.model_validate(
         {
-            "pipeline": MODEL,
+            "pipeline": MODELS[plan.records],
+            "decode": {"records": plan.records},
             "delivery": plan.delivery,
             "kafka": {
                 "bootstrap_servers": stack.kafka.address,

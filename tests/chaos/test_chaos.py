@@ -14,12 +14,23 @@ DELIVERIES = ("at_least_once", "exactly_once")
 # `tests/end_to_end`: `test_a_killed_worker_loses_nothing_...` and `test_what_a_killed_worker_left_uncommitted_...`.
 ALWAYS = (("one of two workers killed", "exactly_once"), ("killed between flush and commit", "at_least_once"))
 
+# The same with frames: a takeover, and a version swapped under load.
+ALWAYS_IMAGES = (
+    ("one of two workers killed", "at_least_once"),
+    ("a version published while a worker is killed", "exactly_once"),
+)
+
 pytestmark = pytest.mark.usefixtures("stack")
 
 
 @pytest.mark.parametrize(("fault", "delivery"), ALWAYS)
 def test_a_short_round_leaves_the_topics_right(theatre: Theatre, fault: str, delivery: str) -> None:
     assert_right(play(theatre, Plan(fault, delivery, 0)))
+
+
+@pytest.mark.parametrize(("fault", "delivery"), ALWAYS_IMAGES)
+def test_a_short_round_with_frames_leaves_the_topics_right(theatre: Theatre, fault: str, delivery: str) -> None:
+    assert_right(play(theatre, Plan(fault, delivery, 0, "images")))
 
 
 @pytest.mark.chaos

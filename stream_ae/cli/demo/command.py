@@ -40,8 +40,8 @@ def demo_images(
 ) -> None:
     """Watch a camera's noisy frames being cleaned and the defects among them flagged.
 
-    Starts a real Kafka, Valkey and MLflow on loopback; learns from 1,200 noisy frames of a topic, without a clean one;
-    sends 600 more, some with a scratch, a blot or a hole, through two workers; audits, and compares with the truth.
+    Starts a real Kafka, Valkey and MLflow on loopback; learns from 700 noisy frames of a topic, without a clean one;
+    sends 500 more, some with a scratch, a blot or a hole, through two workers; audits, and compares with the truth.
     Needs no other server, and Ctrl-C leaves nothing behind.
     """
     _check(report, out)

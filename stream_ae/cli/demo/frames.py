@@ -27,7 +27,7 @@ from stream_ae.ports import RecordReader
 from stream_ae.records import Bool, Float32, Float64, OutgoingBatch
 from stream_ae.settings import Settings
 
-TRAIN_FRAMES = 1200
+TRAIN_FRAMES, TEST_FRAMES = 700, 500
 PARTITIONS = 2
 WORKERS = 2
 STEP_TIMEOUT_S = 900.0
@@ -79,7 +79,7 @@ class _Event(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the topics say of the test frames, in their order: (N, 1, H, W), (N,), (N,), and of flagged ones more."""
+    """What the topics say of the test frames, in their order: (N, 3, H, W), (N,), (N,), and of flagged ones more."""
 
     cleaned: Float32
     score: Float64
@@ -91,7 +91,7 @@ def run(report: Path | None, out: Path, clock: Clock, console: Console) -> bool:
     """Tell the story and report it; whether nothing was lost or doubled."""
     began_s = clock.monotonic_s()
     screen = Screen(console, clock)
-    frames = scene(TRAIN_FRAMES)
+    frames = scene(TRAIN_FRAMES, TEST_FRAMES)
     with temporary_world(clock) as (stack, build):
         with screen.step("starting Kafka, Valkey and MLflow") as step:
             stack.start()
