@@ -26,10 +26,23 @@ class Rows:
         denoised = pd.DataFrame(
             self._detector.denoise(x), columns=[f"denoised_{name}" for name in self._detector.detector_.channels]
         )
-        answers = pd.DataFrame({"score": score, "flag": score > self._detector.threshold_})
+        answers = pd.DataFrame({"score": score, "flag": self._detector.predict(x) == 1})
         return pd.concat([answers, denoised], axis="columns")
 
 
-def _load_pyfunc(path: str) -> Rows:
+class Frames:
+    """Scores frames (N, C, H, W), NaN = missing, each by itself."""
+
+    def __init__(self, detector: AutoencoderDetector) -> None:
+        self._detector = detector
+
+    def predict(self, frames: ArrayLike, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """A row for each: `score` and `flag`. `params` has no meaning here."""
+        x = np.asarray(frames, np.float32)
+        return pd.DataFrame({"score": self._detector.decision_function(x), "flag": self._detector.predict(x) == 1})
+
+
+def _load_pyfunc(path: str) -> Rows | Frames:
     """MLflow's entry point; `path` is the version folder. Runs no code from it."""
-    return Rows(AutoencoderDetector.load(Path(path)))
+    detector = AutoencoderDetector.load(Path(path))
+    return Rows(detector) if detector.detector_.frame is None else Frames(detector)

@@ -14,6 +14,7 @@ from stream_ae.cli.context import settings
 
 if TYPE_CHECKING:
     from stream_ae.models.detector import Detector
+    from stream_ae.models.version import AnyDetector
     from stream_ae.records import Bool, Float32, Float64, Int64
     from stream_ae.settings import Settings
     from stream_ae.tables import Layout, Table
@@ -122,24 +123,36 @@ def answer(detector: "Detector", table: "Table") -> Answers:
 def _detector(context: typer.Context, model: Path | None, version: str | None) -> "Iterator[Detector]":
     """The detector of a folder, or of a version fetched from MLflow into a folder that is removed afterwards."""
     from stream_ae.errors import ConfigError
-    from stream_ae.models.serialization import load
+    from stream_ae.models.version import load
 
     if model is not None and version is not None:
         raise ConfigError("--model and --version exclude each other: a folder, or a version of MLflow")
     if model is not None:
         if not model.is_dir():
             raise ConfigError(f"--model {model} is not a folder: name the one that train --out wrote")
-        yield load(model)
+        yield _of_rows(load(model))
         return
     with TemporaryDirectory(prefix="stream-ae-model-") as scratch:
-        yield _fetched(settings(context), version or "champion", Path(scratch))
+        yield _of_rows(_fetched(settings(context), version or "champion", Path(scratch)))
 
 
-def _fetched(effective: "Settings", version: str, scratch: Path) -> "Detector":
+def _of_rows(detector: "AnyDetector") -> "Detector":
+    from stream_ae.errors import ConfigError
+    from stream_ae.models.detector import Detector
+
+    if not isinstance(detector, Detector):
+        raise ConfigError(
+            "this version is for frames, not for tables: in Python, AutoencoderDetector.load(FOLDER) answers arrays "
+            "(N, C, H, W)"
+        )
+    return detector
+
+
+def _fetched(effective: "Settings", version: str, scratch: Path) -> "AnyDetector":
     from stream_ae.cli.models import find_version
     from stream_ae.digest import folder_digest
     from stream_ae.errors import DigestError
-    from stream_ae.models.serialization import load
+    from stream_ae.models.version import load
     from stream_ae.registry.store import MlflowStore
 
     store = MlflowStore(effective.mlflow, effective.pipeline)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import OffsetSpec
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
@@ -18,6 +18,7 @@ from kafka.errors import (
     IncompatibleBrokerVersion,
     KafkaError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -29,6 +30,7 @@ from stream_ae.records import Partition
 from stream_ae.settings import KafkaSettings
 
 ASK_AGAIN_S = 0.2
+LARGEST_RECORD = "max.message.bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ def check_topics(settings: KafkaSettings, reads: Sequence[str] = (), writes: Seq
             needed.setdefault(name, []).append(operation)
     with _client(settings, "looking up topics") as client:
         found = {topic["name"]: topic for topic in client.describe_topics(list(needed))}
+        there = [name for name in writes if found.get(name, {}).get("partitions")]
+        smaller = _smaller(client, there, settings.max_message_bytes)
     missing = [name for name in needed if not found.get(name, {}).get("partitions")]
     refused = [name for name in missing if _code(found.get(name)) == "TopicAuthorizationFailedError"]
     missing = [name for name in missing if name not in refused]
@@ -106,6 +110,12 @@ def check_topics(settings: KafkaSettings, reads: Sequence[str] = (), writes: Seq
     denied = [f"DESCRIBE {name}" for name in refused] + _denied(needed, found)
     if denied:
         problems.append(f"missing permissions: {', '.join(denied)} (grant them to this user)")
+    if smaller:
+        allowed = ", ".join(f"{name} {size}" for name, size in smaller.items())
+        problems.append(
+            f"kafka.max_message_bytes is {settings.max_message_bytes}, but topics take less ({allowed}): "
+            "raise their max.message.bytes (kafka-configs.sh --alter), or lower the setting"
+        )
     if problems:
         raise ConfigError(f"Kafka at {settings.bootstrap_servers}: {'; '.join(problems)}")
     return {name: len(found[name]["partitions"]) for name in needed}
@@ -175,6 +185,20 @@ def _client(settings: KafkaSettings, doing: str) -> Iterator[KafkaAdminClient]:
         raise translated(error, f"{doing} at {settings.bootstrap_servers}") from error
     finally:
         client.close()
+
+
+def _smaller(client: KafkaAdminClient, names: Sequence[str], wanted: int) -> dict[str, int]:
+    """Topics whose largest record is smaller than wanted, in bytes; none where that may not be asked."""
+    if not names:
+        return {}
+    # A dictionary would be taken for one of values; None asks for the effective one, the brokers' default too.
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name, {LARGEST_RECORD: None}) for name in names]
+    try:
+        found = client.describe_configs(asked, config_filter="all")["topic"]
+    except TopicAuthorizationFailedError:
+        return {}
+    sizes = {name: int(found[name][LARGEST_RECORD]["value"]) for name in names if LARGEST_RECORD in found.get(name, {})}
+    return {name: size for name, size in sizes.items() if size < wanted}
 
 
 def _denied(needed: Mapping[str, list[str]], found: Mapping[str, Mapping[str, object]]) -> list[str]:

@@ -22,6 +22,8 @@ VERSION_FOLDER = "version"
 DATA_PATH = f"data/{VERSION_FOLDER}"
 # What the configuration of stream profiles says of itself: nothing that MLflow could run on rows.
 PROFILES = "profiles"
+# What the configuration of a version for frames says of itself.
+IMAGES = "images"
 # Input examples are stored twice, as text: two rows say as much as two thousand.
 EXAMPLE_ROWS = 2
 # MLflow takes 6000 characters; nobody reads them.
@@ -46,6 +48,7 @@ def packaged(folder: Path, destination: Path, place: Place) -> None:
     named = destination.parent / VERSION_FOLDER
     shutil.copytree(folder, named)
     channels = _channels(config, folder)
+    frame = _frame(config)
     mlflow.pyfunc.save_model(
         path=str(destination),
         loader_module=LOADER_MODULE,
@@ -56,8 +59,9 @@ def packaged(folder: Path, destination: Path, place: Place) -> None:
             model_id=place.model_id,
             model_uuid=place.model_id,
         ),
-        signature=_signature(channels),
-        input_example=np.zeros((EXAMPLE_ROWS, len(channels)), np.float32),
+        signature=_signature(channels) if frame is None else _frame_signature(frame),
+        # Frames would take half a megabyte of text.
+        input_example=np.zeros((EXAMPLE_ROWS, len(channels)), np.float32) if frame is None else None,
         pip_requirements=[f"stream-ae=={version('stream-ae')}"],
     )
 
@@ -97,6 +101,20 @@ def _signature(channels: list[str]) -> ModelSignature:
                 *(ColSpec("float", f"denoised_{channel}") for channel in channels),
             ]
         ),
+    )
+
+
+def _frame(config: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """(C, H, W), where the version is of frames."""
+    frame = config.get("frame") if config.get("holds") == IMAGES else None
+    return tuple(int(side) for side in frame) if isinstance(frame, list) else None
+
+
+def _frame_signature(frame: tuple[int, ...]) -> ModelSignature:
+    """Frames (N, C, H, W) in; a table with a row for each out (`stream_ae.pyfunc`)."""
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *frame))]),
+        outputs=Schema([ColSpec("double", "score"), ColSpec("boolean", "flag")]),
     )
 
 

@@ -25,6 +25,18 @@ def test_topics_are_created_once(settings: KafkaSettings, unique: Callable[[str]
     assert admin.check_topics(settings, reads=[name], writes=[name]) == {name: 2}
 
 
+def test_a_topic_that_takes_smaller_records_than_are_set_is_named(
+    settings: KafkaSettings, unique: Callable[[str], str]
+) -> None:
+    wide, narrow = unique("wide"), unique("narrow")
+    admin.create_topics(
+        settings, [admin.TopicSpec(wide), admin.TopicSpec(narrow, config={"max.message.bytes": "5000"})]
+    )
+    assert set(admin.check_topics(settings, reads=[narrow], writes=[wide])) == {wide, narrow}
+    with pytest.raises(ConfigError, match=rf"max_message_bytes is 1000000, but .*\({narrow} 5000\)"):
+        admin.check_topics(settings, writes=[wide, narrow])
+
+
 def test_a_topic_gets_its_own_configuration(settings: KafkaSettings, unique: Callable[[str], str]) -> None:
     name = unique("topic")
     admin.create_topics(settings, [admin.TopicSpec(name, config={"max.message.bytes": "2000"})])

@@ -2,7 +2,7 @@
 
 import http.server
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mlflow
@@ -17,6 +17,7 @@ from stream_ae.localdev.stack import Stack
 from stream_ae.registry.cache import VersionCache
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MlflowSettings
+from tests.models.images.conftest import disks
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,19 @@ def test_mlflow_loads_a_version_as_a_model_that_says_what_the_detector_says(
     np.testing.assert_array_equal(answers["score"], detector.decision_function(x))
     np.testing.assert_array_equal(answers["flag"], detector.predict(x) == 1)
     np.testing.assert_array_equal(answers[["denoised_x0", "denoised_x1"]], detector.denoise(x))
+
+
+def test_a_version_for_frames_scores_arrays_of_them_in_mlflow(
+    store: MlflowStore, mlflow_uri: str, image_model_folders: Sequence[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = store.register(image_model_folders[0], {}, {})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    model = mlflow.pyfunc.load_model(f"models:/{version.name}/{version.version}")
+    frames, detector = disks(5), AutoencoderDetector.load(image_model_folders[0])
+    answers = model.predict(frames)
+    assert list(answers) == ["score", "flag"]
+    np.testing.assert_array_equal(answers["score"], detector.decision_function(frames))
+    np.testing.assert_array_equal(answers["flag"], detector.predict(frames) == 1)
 
 
 def test_a_version_has_one_finished_run_with_its_numbers_and_its_lineage(
