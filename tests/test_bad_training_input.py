@@ -151,10 +151,11 @@ def test_five_hundred_channels_train_and_a_fault_in_a_fifth_of_them_is_found(mod
     assert detector.predict(x)[HIT] == 1
 
 
+@pytest.mark.parametrize("channels", [20, 64, 500])
 @pytest.mark.parametrize("model", ["dense", "variational"])
-def test_a_fault_in_one_of_five_hundred_channels_is_found(model: str) -> None:
-    detector = _detector(model).fit(_rows(channels=500))
-    assert detector.predict(_hit(_rows(200, channels=500, seed=3), [0]))[HIT] == 1
+def test_a_fault_in_one_of_many_channels_is_found(model: str, channels: int) -> None:
+    detector = _detector(model).fit(_rows(channels=channels))
+    assert detector.predict(_hit(_rows(200, channels=channels, seed=3), [0]))[HIT] == 1
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.uint8, np.int64, np.float16, np.float32, np.float64])
