@@ -87,7 +87,7 @@ proof: $(READY) ## The full fuzz and the long run (PROOF_RECORDS=10000000) on th
 	$(BIN)/python -m pytest -m proof -q tests/end_to_end $(PYTEST_ARGS)
 
 .PHONY: quality
-quality: $(READY) ## Detection and denoising against peers on real data (STREAM_AE_DATA), and write docs/QUALITY.md; takes an hour
+quality: $(READY) ## Detection and denoising against peers on real data (STREAM_AE_DATA; QUALITY_PARTS=...), writes docs/QUALITY.md; an hour
 	$(if $(QUALITY_GO_ON),,rm -rf var/quality/*.jsonl)
 	# The peers' library wants numba, which nobody else needs.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target var/quality/packages \

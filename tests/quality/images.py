@@ -1,10 +1,9 @@
-"""How well images are cleaned, judged and explained: `python -m tests.quality.images [SEEDS]`.
+"""How well images are cleaned, judged and explained.
 
 The first 8000 test images of MNIST, values 0 to 1. Denoisers learn on the first 6000 and are judged on the next 1000;
 a one-class model learns on the first four fifths of its digit and is judged on the last fifth and on all other digits.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -130,6 +129,7 @@ def denoising_rows(seeds: range) -> Iterator[Cleaned]:
             noisy = CORRUPTIONS[name](x[TRAIN], np.random.default_rng(100 + seed))
             detector, took = _trained(noisy, BLIND, seed)
             yield _cleaned(detector, x[TEST], "noisy", name, seed, took)
+        print(f"cleaning of images measured, seed {seed}", flush=True)
 
 
 def _cleaned(detector: ImageDetector, clean: Float32, learnt: str, name: str, seed: int, took: float) -> Cleaned:
@@ -138,9 +138,11 @@ def _cleaned(detector: ImageDetector, clean: Float32, learnt: str, name: str, se
     return Cleaned(seed, learnt, name, psnr(clean, spoilt)[0], *found, train_s=took)
 
 
-def one_class_rows(seeds: range) -> Iterator[OneClass]:
-    """A model for each digit, the others are anomalies."""
+def one_class_rows(seeds: range) -> tuple[list[OneClass], list[Located]]:
+    """A model for each digit, the others are anomalies; and defects put into images of that digit that it has not
+    seen."""
     x, y = digits()
+    classes, located = list[OneClass](), list[Located]()
     for seed in seeds:
         for digit in range(10):
             own = np.flatnonzero(y == digit)
@@ -149,7 +151,11 @@ def one_class_rows(seeds: range) -> Iterator[OneClass]:
             judged = np.concatenate((own[end:], np.flatnonzero(y != digit)))
             score, other = detector.infer_frames(x[judged]).score, y[judged] != digit
             flags = score > detector.threshold
-            yield OneClass(seed, digit, auroc(other, score), flags[~other].mean(), flags[other].mean(), took)
+            rates = float(flags[~other].mean()), float(flags[other].mean())
+            classes.append(OneClass(seed, digit, auroc(other, score), *rates, took))
+            located += [Located(seed, digit, name, _found(detector, x[own[end:]], name, seed)) for name in DEFECTS]
+        print(f"one-class images measured, seed {seed}", flush=True)
+    return classes, located
 
 
 def bright(image: Float32, generator: np.random.Generator) -> Float32:
@@ -176,21 +182,13 @@ DEFECTS: Mapping[str, Callable[[Float32, np.random.Generator], Float32]] = {
 }
 
 
-def located_rows(seeds: range) -> Iterator[Located]:
-    """Defects in images of the digit that was learnt, which the model has not seen."""
-    x, y = digits()
-    for seed in seeds:
-        for digit in range(10):
-            own = np.flatnonzero(y == digit)
-            end = round(ONE_CLASS_SHARE * len(own))
-            detector, _ = _trained(x[own[:end]], SCORING, seed)
-            for name, defect in DEFECTS.items():
-                generator = np.random.default_rng(seed)
-                spoilt = np.stack([defect(image[0], generator) for image in x[own[end:]]])[:, None]
-                changed = abs(spoilt - x[own[end:]])[:, 0] > CHANGED
-                there = changed.any((1, 2))
-                found = detector.error_map(spoilt)[there]
-                yield Located(seed, digit, name, auroc(changed[there].ravel(), found.ravel().astype(np.float64)))
+def _found(detector: ImageDetector, clean: Float32, name: str, seed: int) -> float:
+    """Area under the ROC curve of the error map over the pixels of images with a defect."""
+    generator = np.random.default_rng(seed)
+    spoilt = np.stack([DEFECTS[name](image[0], generator) for image in clean])[:, None]
+    changed: Bool = abs(spoilt - clean)[:, 0] > CHANGED
+    there = changed.any((1, 2))
+    return auroc(changed[there].ravel(), detector.error_map(spoilt)[there].ravel().astype(np.float64))
 
 
 def auroc(label: Bool, score: Float64) -> float:
@@ -214,21 +212,3 @@ def _disk(middle: Float64, generator: np.random.Generator) -> Bool:
 def _on_stroke(image: Float32, generator: np.random.Generator) -> Float64:
     ink = np.argwhere(image > INK)
     return np.asarray(ink[generator.integers(len(ink))], np.float64)
-
-
-def main() -> None:
-    seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
-    for row in denoising_rows(seeds):
-        print(row, flush=True)
-    classes, located = [], []
-    for one in one_class_rows(seeds):
-        print(one, flush=True)
-        classes.append(one.auroc)
-    for place in located_rows(seeds):
-        print(place, flush=True)
-        located.append(place.auroc)
-    print(f"one-class AUROC {np.mean(classes):.4f}, of pixels {np.mean(located):.4f}")
-
-
-if __name__ == "__main__":
-    main()
