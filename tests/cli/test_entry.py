@@ -14,7 +14,7 @@ from stream_ae.cli import entry
 from stream_ae.cli.app import app
 from stream_ae.errors import ConfigError, InvariantError, TransientError
 
-RUNNING = ("demo", "up", "replay", "topics", "worker", "retrain")
+RUNNING = ("demo", "demo-images", "up", "replay", "topics", "worker", "retrain")
 COMMANDS = (*RUNNING, "train", "models", "score", "denoise", "status", "tail", "audit", "check-config")
 HEAVY = ("torch", "mlflow", "kafka", "confluent_kafka", "redis", "pandas", "matplotlib", "pydantic")
 

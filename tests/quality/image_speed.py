@@ -35,7 +35,7 @@ class FrameSpeed:
 def frame_speeds() -> Iterator[FrameSpeed]:
     """The default model for grey frames, with a blind U-Net that cleans; PNG and raw pixels."""
     torch.set_num_threads(1)
-    for side, count in ((28, 512), (256, 16)):
+    for side, count in ((28, 512), (256, 24)):
         frames = _frames(count, side)
         detector = train_frames(frames[: max(count // 8, 24)], ("grey",), OPTIONS).detector
         detector = detector.choosing([msgspec.structs.replace(choice, by="unet") for choice in detector.choices])
