@@ -9,7 +9,7 @@ Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the cha
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +26,7 @@ from stream_ae.models.version import AnyDetector, save
 from stream_ae.models.version import load as load_version
 from stream_ae.ports import ModelSignal, ModelStore, RecordReader
 from stream_ae.records import ModelVersion
-from stream_ae.registry.rollout import roll_out
+from stream_ae.registry.rollout import Healthy, roll_out, watch
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
@@ -40,6 +40,9 @@ from stream_ae.training.span import Span, collect, newest_span, run_key
 log = Log("retrain")
 
 VERDICT = f"{TAG}verdict"
+ROLLED_BACK = f"{TAG}rolled_back"
+# Of the records answered while a new version is watched, so many times the asked false alarms may be flagged.
+FLAGGED_OF_ASKED, LEAST_FLAGGED, DEAD_SHARE = 20.0, 0.2, 0.05
 
 
 class Outcome(IntEnum):
@@ -85,11 +88,14 @@ class _Champion:
         return SampleLayout(self.detector.channels, self.detector.frame)
 
 
-def retrain(world: World, settings: Settings, progress: Progress) -> Outcome:
-    """Run one retraining. Raises ConfigError for settings that cannot work; everything else is an outcome."""
+def retrain(world: World, settings: Settings, progress: Progress, dry_run: bool = False) -> Outcome:
+    """Run one retraining; a dry run trains and compares, and registers nothing.
+
+    Raises ConfigError for settings that cannot work; everything else is an outcome.
+    """
     try:
         with world.signal.lock("retrain", settings.retrain.lock_lease_s), _scratch() as scratch:
-            outcome = _retrain(world, settings, progress, scratch)
+            outcome = _retrain(world, settings, progress, scratch, dry_run)
             if outcome == Outcome.PROMOTED:
                 _learn_profiles(world, settings, progress)
             return outcome
@@ -101,7 +107,7 @@ def retrain(world: World, settings: Settings, progress: Progress) -> Outcome:
         return Outcome.SERVER_AWAY
 
 
-def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path) -> Outcome:
+def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path, dry_run: bool) -> Outcome:
     champion = _champion(world.store, scratch, progress)
     span = newest_span(world.reader, settings, world.clock.wall_ms())
     key = run_key(span, settings, software())
@@ -126,9 +132,14 @@ def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path
         return Outcome.UNUSABLE_DATA
     for warning in trained.report.warnings:
         progress.say(f"warning: {warning}")
-    judged = _judged(trained, champion, settings.retrain.tolerance)
+    judged = _judged(trained, champion, settings)
+    if dry_run:
+        progress.say(
+            f"dry run, nothing is registered: it would {'' if judged.promote else 'not '}be promoted, {judged.reason}"
+        )
+        return Outcome.PROMOTED if judged.promote else Outcome.NOT_PROMOTED
     tags = _lineage(settings, span, champion) | {RUN_KEY: key, TAG + "code_version": software(), VERDICT: judged.reason}
-    candidate = _registered(world.store, trained, scratch, tags)
+    candidate = _registered(world.store, trained, scratch, tags | judged.tags(), judged.metrics())
     progress.say(f"registered {candidate.name}/{candidate.version}: {judged.reason}")
     if not judged.promote:
         return Outcome.NOT_PROMOTED
@@ -170,19 +181,26 @@ def _champion(store: ModelStore, scratch: Path, progress: Progress) -> _Champion
         return None
 
 
-def _registered(store: ModelStore, trained: AnyTrained, scratch: Path, tags: dict[str, str]) -> ModelVersion:
+def _registered(
+    store: ModelStore, trained: AnyTrained, scratch: Path, tags: dict[str, str], judged: dict[str, float]
+) -> ModelVersion:
     """The candidate's version; one that was registered before with the same data, settings and code is used again."""
     for known in store.versions():
         if known.tags.get(RUN_KEY) == tags[RUN_KEY]:
             return known
     folder = scratch / "candidate"
     save(trained.detector, folder)
-    return store.register(folder, tags | trained.tags(), trained.report.metrics(), pictures_of(trained))
+    return store.register(folder, tags | trained.tags(), trained.report.metrics() | judged, pictures_of(trained))
 
 
-def _judged(trained: AnyTrained, champion: _Champion | None, tolerance: float) -> Verdict:
+def _judged(trained: AnyTrained, champion: _Champion | None, settings: Settings) -> Verdict:
     before = measured(champion.detector, trained) if champion is not None else None
-    return verdict(measured(trained.detector, trained), before, tolerance)
+    rate = settings.training.false_alarm_rate
+    found = verdict(measured(trained.detector, trained), before, settings.retrain.tolerance, rate)
+    asked = settings.retrain.promote
+    if asked == "gate" or (asked == "never") != found.promote:
+        return found
+    return replace(found, promote=asked == "always", reason=f"retrain.promote is {asked}; {found.reason}")
 
 
 def _rolled_out(
@@ -193,15 +211,26 @@ def _rolled_out(
     rollout = roll_out(world.signal, candidate.identity, "retrained", world.clock, timeout_s)
     if rollout.complete:
         progress.say(f"{candidate.name}/{candidate.version} is champion; workers on it: {len(rollout.on_it)}")
-        return Outcome.PROMOTED
-    stuck = "; ".join(f"{w.worker}: {', '.join(w.problems) or w.health}" for w in rollout.not_on_it)
-    progress.say(f"after {timeout_s:g} s not every worker runs version {candidate.version} ({stuck})")
+        wrong = watch(world.signal, candidate.identity, world.clock, settings.retrain.watch_s, _healthy(settings))
+        if wrong is None:
+            return Outcome.PROMOTED
+    else:
+        stuck = "; ".join(f"{w.worker}: {', '.join(w.problems) or w.health}" for w in rollout.not_on_it)
+        wrong = f"after {timeout_s:g} s not every worker runs version {candidate.version} ({stuck})"
+    progress.say(wrong)
+    world.store.tag(candidate.version, {ROLLED_BACK: wrong})
     if before is None or before.version.version == candidate.version:
         return Outcome.ROLLED_BACK
     world.store.promote(before.version.version)
-    roll_out(world.signal, before.version.identity, "rolled back", world.clock, timeout_s)
+    reason = f"version {candidate.version} rolled back: {wrong}"
+    roll_out(world.signal, before.version.identity, reason, world.clock, timeout_s)
     progress.say(f"rolled back: version {before.version.version} is champion again")
     return Outcome.ROLLED_BACK
+
+
+def _healthy(settings: Settings) -> Healthy:
+    """What is an anomaly is flagged many times as often in an incident, but hardly ever most of the time."""
+    return Healthy(max(FLAGGED_OF_ASKED * settings.training.false_alarm_rate, LEAST_FLAGGED), DEAD_SHARE)
 
 
 def _lineage(settings: Settings, span: Span, champion: _Champion | None) -> dict[str, str]:
@@ -226,7 +255,7 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(settings: Settings, progress: Progress | None = None) -> int:
+def run(settings: Settings, progress: Progress | None = None, dry_run: bool = False) -> int:
     """One retraining on the servers of `settings`; the exit code."""
     clock = SystemClock()
     reader = open_reader(settings.kafka, clock)
@@ -235,7 +264,7 @@ def run(settings: Settings, progress: Progress | None = None) -> int:
     try:
         profiles = adapting.Registry(MlflowStore(settings.mlflow, settings.profiles), profiles_signal)
         world = World(reader, MlflowStore(settings.mlflow, settings.pipeline), signal, clock, profiles)
-        outcome = retrain(world, settings, progress or logged_progress())
+        outcome = retrain(world, settings, progress or logged_progress(), dry_run)
     finally:
         profiles_signal.close()
         signal.close()

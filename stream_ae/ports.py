@@ -189,6 +189,10 @@ class ModelStore(Protocol):
         """Move the alias `champion`. Raises ModelError for a version that does not exist."""
         ...
 
+    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        """Add to what is said of a version. Raises ModelError for a version that does not exist."""
+        ...
+
     def fetch(self, version: str, destination: Path) -> Path:
         """Copy a version's folder to `destination` (created) and return it; TransientError if the store is away."""
         ...

@@ -199,6 +199,10 @@ class RetrainSettings(Group):
     max_samples: Positive = Field(1_000_000, description="newest samples kept")
     min_samples: Positive = Field(500, description="fewer are refused")
     tolerance: Annotated[float, Field(ge=0)] = Field(0.05, description="share that a challenger may be worse by")
+    promote: Literal["gate", "always", "never"] = Field(
+        "gate", description="gate = if no criterion is worse than the champion's; never = register only"
+    )
+    watch_s: Seconds = Field(30.0, description="workers must stay healthy on it for so long, else the champion is back")
     rollout_timeout_s: Seconds = Field(60.0, description="workers must report the new version by then")
     lock_lease_s: Seconds = Field(30.0, description="a dead owner's lock is free after this")
     holdout_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.2, description="newest part kept for calibration")

@@ -1,6 +1,7 @@
 """`worker`, `retrain` and `adapt`: the processes that a pipeline consists of."""
 
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,14 @@ if TYPE_CHECKING:
 
     from jobs import retrain as retraining
     from stream_ae.training import Epoch
+
+
+class Promote(StrEnum):
+    """Whether what was trained comes into service."""
+
+    GATE = "gate"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 def worker(context: typer.Context) -> None:
@@ -29,8 +38,14 @@ def worker(context: typer.Context) -> None:
     raise typer.Exit(run_worker(effective))
 
 
-def retrain(context: typer.Context) -> None:
-    """Train on the newest span of the raw topic; register, promote if it is no worse, and roll out.
+def retrain(
+    context: typer.Context,
+    promote: Annotated[
+        Promote | None, typer.Option(help="gate: if nothing is worse; never: register only. Default: retrain.promote.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and compare; register nothing.")] = False,
+) -> None:
+    """Train on the newest span of the raw topic; register, promote if it is no worse, roll out, and watch.
 
     One shot: run it by hand, from cron, or leave it to python -m jobs.schedule.
 
@@ -41,8 +56,11 @@ def retrain(context: typer.Context) -> None:
     from jobs.retrain import run
 
     effective = settings(context)
+    if promote is not None:
+        retraining = effective.retrain.model_copy(update={"promote": promote.value})
+        effective = effective.model_copy(update={"retrain": retraining})
     with progress_bars() as bars:
-        raise typer.Exit(run(effective, _shown(bars)))
+        raise typer.Exit(run(effective, _shown(bars), dry_run))
 
 
 def adapt(context: typer.Context) -> None:

@@ -1,11 +1,11 @@
 """Announcing a version and watching the workers come up on it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.ports import Desired, ModelSignal, WorkerStatus
+from stream_ae.ports import Desired, Health, ModelSignal, WorkerStatus
 from stream_ae.records import ModelIdentity
 
 LOOK_EVERY_S = 0.25
@@ -59,6 +59,64 @@ def _look(signal: ModelSignal, model: ModelIdentity, announced_ms: int) -> Rollo
     on_it: list[WorkerStatus] = []
     not_on_it: list[WorkerStatus] = []
     for worker in signal.workers():
-        runs_it = worker.model is not None and worker.model.digest == model.digest
-        (on_it if runs_it else not_on_it).append(worker)
+        (on_it if _is_on(worker, model) else not_on_it).append(worker)
     return Rollout(announced_ms, tuple(on_it), tuple(not_on_it))
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """What workers on a new version must keep to while it is watched.
+
+    flagged_share:  of the records answered meanwhile at most so many carry an anomaly,
+    dead_share:     and at most so many became dead letters,
+    records:        once there are so many of them.
+    """
+
+    flagged_share: float
+    dead_share: float
+    records: int = 200
+
+
+def watch(signal: ModelSignal, model: ModelIdentity, clock: Clock, watch_s: float, healthy: Healthy) -> str | None:
+    """Watch the workers that are on `model` for so long. Returns what is wrong as soon as something is, else None.
+
+    Without a worker there is nothing to watch.
+    """
+    before = {worker.worker: worker for worker in signal.workers() if _is_on(worker, model)}
+    if not before:
+        return None
+    deadline, never = Deadline.after(clock, watch_s), threading.Event()
+    while not deadline.passed():
+        clock.wait(never, min(LOOK_EVERY_S, deadline.left_s()))
+        wrong = _wrong(before, {worker.worker: worker for worker in signal.workers()}, model, healthy)
+        if wrong is not None:
+            return wrong
+    return None
+
+
+def _wrong(
+    before: Mapping[str, WorkerStatus], now: Mapping[str, WorkerStatus], model: ModelIdentity, healthy: Healthy
+) -> str | None:
+    records = flagged = dead = 0
+    for name, then in before.items():
+        worker = now.get(name)
+        if worker is None or worker.started_ms != then.started_ms:
+            return f"worker {name} has died or was started again"
+        if worker.health == Health.STALLED:
+            return f"worker {name} has stalled: {'; '.join(worker.problems)}"
+        if not _is_on(worker, model):
+            return f"worker {name} does not run it any more: {'; '.join(worker.problems) or worker.health}"
+        records += worker.records - then.records
+        flagged += worker.flagged - then.flagged
+        dead += worker.dead_letters - then.dead_letters
+    if records < healthy.records:
+        return None
+    if flagged > healthy.flagged_share * records:
+        return f"{flagged / records:.0%} of {records} records were flagged, at most {healthy.flagged_share:.0%} may be"
+    if dead > healthy.dead_share * records:
+        return f"{dead / records:.0%} of {records} records became dead letters, at most {healthy.dead_share:.0%} may"
+    return None
+
+
+def _is_on(worker: WorkerStatus, model: ModelIdentity) -> bool:
+    return worker.model is not None and worker.model.digest == model.digest

@@ -83,6 +83,12 @@ class MlflowStore:
             self._client.set_registered_model_alias(self._name, CHAMPION, version)
             return self._version_of(found, self._aliases())
 
+    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        with bounded(self._uri, f"version {version} of {self._name} not tagged"):
+            self._existing(version)
+            for name, text in tags.items():
+                self._client.set_model_version_tag(self._name, version, name, text)
+
     def fetch(self, version: str, destination: Path) -> Path:
         destination.mkdir(parents=True, exist_ok=True)
         with (

@@ -68,6 +68,13 @@ class InMemoryStore:
         self._champion = version
         return self._version(version)
 
+    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        self._check()
+        place = int(self._version(version).version) - 1
+        with self._lock:
+            known = self._versions[place]
+            self._versions[place] = replace(known, tags={**known.tags, **tags})
+
     def fetch(self, version: str, destination: Path) -> Path:
         self._check()
         files = self._files[int(self._version(version).version) - 1]

@@ -115,3 +115,13 @@ def test_an_empty_folder_is_not_registered(store: ModelStore, tmp_path: Path) ->
     with pytest.raises(ModelError, match="does not exist or is empty"):
         store.register(tmp_path / "absent", {}, {})
     assert store.versions() == []
+
+
+def test_what_is_said_of_a_version_later_is_added(store: ModelStore, folder: Path) -> None:
+    made = store.register(folder, {"parent": "16"}, {})
+    store.tag(made.version, {"rolled_back": "40% of the records were flagged", "by": "jobs.retrain"})
+    (found,) = store.versions()
+    assert found.tags == {"parent": "16", "rolled_back": "40% of the records were flagged", "by": "jobs.retrain"}
+    assert found.digest == made.digest
+    with pytest.raises(ModelError):
+        store.tag("7", {"x": "y"})

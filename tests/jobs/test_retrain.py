@@ -53,15 +53,29 @@ class Retraining:
             self.broker.append("raw", json.dumps(value).encode(), partition=partition, timestamp_ms=second * 1000)
             self.clock.advance(1)
 
-    def run(self) -> Outcome:
+    def run(self, dry_run: bool = False) -> Outcome:
         quiet = Progress(say=self.said.append, collected=lambda done, total: None, epoch=lambda epoch: None)
-        return retrain(self.world, self.settings, quiet)
+        return retrain(self.world, self.settings, quiet, dry_run)
 
     @property
     def champion(self) -> ModelVersion:
         champion = self.store.champion()
         assert champion is not None
         return champion
+
+
+class Following(InMemorySignal):
+    """With one worker that runs what is announced and flags every other record."""
+
+    def __init__(self, redis: InMemoryRedis) -> None:
+        super().__init__(redis)
+        self._records = 0
+
+    def workers(self) -> list[WorkerStatus]:
+        desired = self.desired()
+        model = desired.model if desired is not None else None
+        self._records += 100
+        return [WorkerStatus("w1", Health.RUNNING, model, 0, 0, records=self._records, flagged=self._records // 2)]
 
 
 @pytest.fixture
@@ -124,6 +138,46 @@ def test_a_challenger_that_is_worse_is_registered_but_not_promoted(retraining: R
     assert retraining.champion.version == "1"
     assert [version.version for version in retraining.store.versions()] == ["1", "2"]
     assert retraining.store.versions()[1].tags["stream_ae.verdict"].startswith("worse")
+
+
+def test_the_gate_s_figures_stand_beside_the_version(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    tags = retraining.champion.tags
+    assert tags["stream_ae.gate.faults_found"].startswith("passed: faults found ")
+    assert tags["stream_ae.gate.false_alarms"].startswith("passed: ")
+
+
+@pytest.mark.parametrize(("promote", "outcome"), [("never", Outcome.NOT_PROMOTED), ("always", Outcome.PROMOTED)])
+def test_who_promotes_may_be_settled_beforehand(retraining: Retraining, promote: str, outcome: Outcome) -> None:
+    retrain = retraining.settings.retrain.model_copy(update={"promote": promote})
+    retraining.settings = retraining.settings.model_copy(update={"retrain": retrain})
+    retraining.send(waves(600))
+    assert retraining.run() == outcome
+    assert [version.version for version in retraining.store.versions()] == ["1"]
+    assert (retraining.store.champion() is not None) == (promote == "always")
+
+
+def test_a_dry_run_compares_and_registers_nothing(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    assert retraining.run(dry_run=True) == Outcome.PROMOTED
+    assert retraining.store.versions() == []
+    assert retraining.signal.desired() is None
+    assert "dry run, nothing is registered: it would be promoted" in retraining.said[-1]
+
+
+def test_a_version_that_flags_most_of_what_comes_is_rolled_back_with_the_reason(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    retraining.send(waves(300, first=600))
+    # One worker, on whatever is announced: of the 100 records that it answers at each look it flags half.
+    retraining.world = replace(retraining.world, signal=Following(retraining.redis))
+    assert retraining.run() == Outcome.ROLLED_BACK
+    assert retraining.champion.version == "1"
+    assert "50% of" in retraining.store.versions()[1].tags["stream_ae.rolled_back"]
+    newest = retraining.signal.history()[0]
+    assert newest.model == retraining.champion.identity
+    assert newest.reason.startswith("version 2 rolled back: 50% of")
 
 
 def test_flagged_samples_are_left_out(retraining: Retraining) -> None:

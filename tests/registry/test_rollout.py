@@ -4,7 +4,7 @@ import pytest
 
 from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelIdentity
-from stream_ae.registry.rollout import Rollout, roll_out
+from stream_ae.registry.rollout import Healthy, Rollout, roll_out, watch
 from stream_ae.testing import InMemoryRedis, InMemorySignal, ManualClock
 
 OLD = ModelIdentity("pump", "1", "aa")
@@ -57,3 +57,62 @@ def test_a_worker_that_does_not_follow_is_named_after_the_time_limit(
     assert not rollout.complete
     assert [worker.worker for worker in rollout.not_on_it] == ["w1"]
     assert clock.monotonic_s() >= 10
+
+
+class Fleet(InMemorySignal):
+    """One worker on the new version, which says something else at every look."""
+
+    def __init__(self, clock: ManualClock, *looks: WorkerStatus | None) -> None:
+        super().__init__(InMemoryRedis(clock), "pump")
+        self._looks = list(looks)
+
+    def workers(self) -> list[WorkerStatus]:
+        look = self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
+        return [look] if look is not None else []
+
+
+def on_new(
+    records: int = 0, flagged: int = 0, dead: int = 0, health: Health = Health.RUNNING, model: ModelIdentity = NEW,
+    started_ms: int = 1, problems: tuple[str, ...] = (),
+) -> WorkerStatus:  # fmt: skip
+    return WorkerStatus(
+        "w1", health, model, 0, started_ms, records=records, flagged=flagged, dead_letters=dead, problems=problems
+    )
+
+
+LIMITS = Healthy(flagged_share=0.2, dead_share=0.05)
+
+
+def test_workers_that_stay_as_they_are_pass_the_watch_after_its_time(clock: ManualClock) -> None:
+    fleet = Fleet(clock, on_new(100), on_new(5000, flagged=50, dead=10))
+    assert watch(fleet, NEW, clock, 30.0, LIMITS) is None
+    assert clock.monotonic_s() >= 30.0
+
+
+def test_without_a_worker_on_the_version_there_is_nothing_to_watch(clock: ManualClock) -> None:
+    assert watch(Fleet(clock, None), NEW, clock, 30.0, LIMITS) is None
+    assert clock.monotonic_s() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("later", "wrong"),
+    [
+        (None, "worker w1 has died or was started again"),
+        (on_new(started_ms=2), "worker w1 has died or was started again"),
+        (on_new(health=Health.STALLED, problems=("model for 60 s",)), "worker w1 has stalled: model for 60 s"),
+        (on_new(model=OLD), "worker w1 does not run it any more"),
+        (on_new(1100, flagged=400), "40% of 1000 records were flagged, at most 20% may be"),
+        (on_new(1100, dead=100), "10% of 1000 records became dead letters, at most 5% may"),
+    ],
+)
+def test_what_goes_wrong_under_watch_is_said_at_once(
+    clock: ManualClock, later: WorkerStatus | None, wrong: str
+) -> None:
+    found = watch(Fleet(clock, on_new(100), on_new(150), later), NEW, clock, 30.0, LIMITS)
+    assert found is not None
+    assert found.startswith(wrong)
+    assert clock.monotonic_s() < 2.0
+
+
+def test_a_few_records_say_nothing_yet(clock: ManualClock) -> None:
+    assert watch(Fleet(clock, on_new(), on_new(100, flagged=90, dead=90)), NEW, clock, 5.0, LIMITS) is None

@@ -24,6 +24,7 @@ OWN_SETTINGS = {
     # The demo is about the swap: a second version that is a hair worse than the first is promoted all the same.
     "STREAM_AE_RETRAIN__TOLERANCE": "0.25",
     "STREAM_AE_WORKER__HEARTBEAT_S": "0.5",
+    "STREAM_AE_RETRAIN__WATCH_S": "5",
 }
 
 
