@@ -1,6 +1,7 @@
 """`models`: versions in MLflow, and which one the workers run."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from stream_ae.registry.rollout import Rollout
     from stream_ae.settings import Settings
 
-app = typer.Typer(help="Versions: list, show, promote, roll back.", no_args_is_help=True)
+app = typer.Typer(help="Versions: list, show, compare, promote, roll back, history.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -72,6 +73,62 @@ def rollback(
     with _Signal(effective) as signal:
         target = version_before(store, signal.history())
         _promote(store, signal, effective, target, f"rolled back to {target.version} by hand", wait)
+
+
+@app.command()
+def history(
+    context: typer.Context, limit: Annotated[int, typer.Option(min=1, help="So many announcements.")] = 20
+) -> None:
+    """Show what was announced to the workers, newest first, and why: promotions, retrainings, rollbacks."""
+    from rich.table import Table
+
+    with _Signal(settings(context)) as signal:
+        announced = signal.history(limit)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("announced (UTC)", "version", "digest", "why"):
+        table.add_column(heading)
+    for one in announced:
+        table.add_row(_when(one.announced_ms), one.model.version, one.model.digest[:12], one.reason)
+    if announced:
+        console().print(table)
+    else:
+        typer.echo("nothing has been announced yet, or Redis was wiped since: `stream-ae models promote VERSION`")
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="A number, or champion.")],
+    other: Annotated[str, typer.Argument(help="A number, or champion.")] = "champion",
+) -> None:
+    """Show in what two versions differ: configuration, choices, calibration, lineage, the gate's verdicts."""
+    from tempfile import TemporaryDirectory
+
+    from rich.table import Table
+
+    store = _store(settings(context))
+    chosen = [find_version(store, asked) for asked in (version, other)]
+    with TemporaryDirectory(prefix="stream-ae-diff-") as scratch:
+        found = [_facts(store, one, Path(scratch)) for one in chosen]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", *(f"version {one.version}" for one in chosen)):
+        table.add_column(heading)
+    for name in sorted(found[0].keys() | found[1].keys()):
+        values = [facts.get(name, "-") for facts in found]
+        if values[0] != values[1]:
+            table.add_row(name, *values)
+    if table.row_count:
+        console().print(table)
+    else:
+        typer.echo("they are the same")
+
+
+def _facts(store: "ModelStore", version: "ModelVersion", scratch: Path) -> dict[str, str]:
+    """What is known of a version by name: its tags and its configuration's short values."""
+    from stream_ae.registry.packaging import parameters
+
+    folder = store.fetch(version.version, scratch / version.version)
+    return {"digest": version.digest[:12]} | parameters(folder) | dict(version.tags)
 
 
 def promote_version(effective: "Settings", target: "ModelVersion", reason: str) -> None:
