@@ -40,6 +40,7 @@ _STREAM = "adapted"
 _PARAMETERS = (
     "model", "window", "lookahead", "false_alarm_rate", "seed", "max_epochs", "patience", "batch_size",
     "learning_rate", "threads", "beta", "free_bits", "time_budget_s", "denoiser", "denoiser_steps", "clean",
+    "diffusion_steps",
 )  # fmt: skip
 _DEFAULT = TrainingSettings()
 
@@ -79,6 +80,7 @@ class AutoencoderDetector:
         denoiser: DenoiserKind = _DEFAULT.denoiser,
         denoiser_steps: int = _DEFAULT.denoiser_steps,
         clean: bool = _DEFAULT.clean,
+        diffusion_steps: int = _DEFAULT.diffusion_steps,
     ) -> None:
         # Stored as given, unchecked: scikit-learn's clone compares them by identity. `fit` checks.
         self.model = model
@@ -97,6 +99,7 @@ class AutoencoderDetector:
         self.denoiser = denoiser
         self.denoiser_steps = denoiser_steps
         self.clean = clean
+        self.diffusion_steps = diffusion_steps
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
