@@ -108,10 +108,10 @@ class ImageDetector:
     network: ImageNetwork
     scoring: ImageScoring
     denoiser: ImageDenoiser
-    prior: LatentPrior | None = None
     lineage: Mapping[str, str] = field(default_factory=dict)
     identity: ModelIdentity = UNREGISTERED
     gives_codes: bool = False
+    prior: LatentPrior | None = None
 
     @property
     def frame(self) -> tuple[int, int, int]:

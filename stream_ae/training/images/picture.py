@@ -1,19 +1,26 @@
-"""The most and the least anomalous held-out frames, as they came, cleaned, and where they are wrong."""
+"""Pictures of a trained model for MLflow: the most and the least anomalous held-out frames, as they came, cleaned, and
+where they are wrong; what its codes stand for; what it makes up."""
 
 import importlib.util
 import io
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.records import Float32
+from stream_ae.training.images.latent import between, traversal
 
-NAME = "frames.png"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAME, LATENT, SAMPLES = "frames.png", "latent.png", "samples.png"
 COLUMNS = 8
 MOST_FRAMES = 512
 ROWS = ("raw", "cleaned", "error map")
+DIRECTIONS, PAIRS = 4, 2
 
 
 def frame_pictures(detector: ImageDetector, held_out: Float32) -> dict[str, bytes]:
@@ -23,7 +30,12 @@ def frame_pictures(detector: ImageDetector, held_out: Float32) -> dict[str, byte
     frames = held_out[:MOST_FRAMES]
     order = np.argsort(-detector.infer_frames(frames).score)
     half = min(COLUMNS // 2, len(order))
-    return {NAME: contact_sheet(detector, frames[np.r_[order[:half], order[len(order) // 2 :][:half]]])}
+    found = {NAME: contact_sheet(detector, frames[np.r_[order[:half], order[len(order) // 2 :][:half]]])}
+    if detector.network.tiling.whole:
+        found[LATENT] = latent_sheet(detector, frames)
+        if detector.generative:
+            found[SAMPLES] = sample_sheet(detector, frames)
+    return found
 
 
 def contact_sheet(detector: ImageDetector, frames: Float32) -> bytes:
@@ -48,8 +60,48 @@ def contact_sheet(detector: ImageDetector, frames: Float32) -> bytes:
         for column, score in enumerate(said.score.tolist()):
             mark = " !" if score > detector.threshold else ""
             grid[0][column].set_title(f"score {score:.2f}{mark}")
-        out = io.BytesIO()
-        figure.savefig(out, format="png")
+        return _png(figure)
+
+
+def latent_sheet(detector: ImageDetector, frames: Float32) -> bytes:
+    """A row for each direction in which the codes of frames (N, C, H, W) differ most, with its share of their variance,
+    and rows from one frame to another."""
+    found = traversal(detector, frames, DIRECTIONS, COLUMNS)
+    names = [f"direction {number}\n{share:.0%}" for number, share in enumerate(found.explained, 1)]
+    pairs = min(PAIRS, len(frames) // 2)
+    ways = between(detector, frames[:pairs], frames[pairs : 2 * pairs], COLUMNS)
+    return sheet([*zip(names, found.frames, strict=True), *(("between", way) for way in ways)], frames)
+
+
+def sample_sheet(detector: ImageDetector, frames: Float32) -> bytes:
+    """Some of frames (N, C, H, W), and what the model makes up from each prior that it has."""
+    rows = [("real", frames[:COLUMNS]), ("N(0, I)", detector.sample(COLUMNS))]
+    if detector.prior is not None:
+        rows += [("diffusion", detector.sample(COLUMNS, seed, "diffusion")) for seed in range(2)]
+    return sheet(rows, frames)
+
+
+def sheet(rows: Sequence[tuple[str, Float32]], like: Float32) -> bytes:
+    """Named rows of at most COLUMNS frames (N, C, H, W), over the range of `like`."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(COLUMNS + 0.8, len(rows) + 0.2), dpi=125, layout="constrained")
+        grid = figure.subplots(len(rows), COLUMNS, squeeze=False)
+        for line, (name, frames) in zip(grid, rows, strict=True):
+            for axes in line:
+                axes.set_xticks([])
+                axes.set_yticks([])
+            for axes, picture in zip(line, _shown(frames, like), strict=False):
+                axes.imshow(picture, interpolation="nearest", cmap="gray", vmin=0.0, vmax=1.0)
+            line[0].set_ylabel(name)
+        return _png(figure)
+
+
+def _png(figure: "Figure") -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
     return out.getvalue()
 
 
