@@ -64,9 +64,9 @@ def jpeg_curve(x: Float32) -> tuple[Float64, Float64, Float64]:
     found = []
     for quality in QUALITIES:
         files = [_jpeg(image, quality) for image in bytes_]
-        back = np.stack([np.asarray(Image.open(io.BytesIO(file)), np.float32) for file in files])[:, None] / 255
+        back = np.stack([np.asarray(Image.open(io.BytesIO(file)), np.float32) for file in files])[:, None]
         sizes = np.mean([(len(file), scan_size(file)) for file in files], axis=0)
-        found.append((psnr(x, back)[0], *(8.0 * sizes)))
+        found.append((psnr(x, np.float32(1 / 255) * back)[0], *(8.0 * sizes)))
     levels, sizes_, scans = np.array(found, np.float64).T
     return np.maximum.accumulate(levels), sizes_, scans
 

@@ -148,10 +148,11 @@ def _like(codes: Float32, generator: np.random.Generator) -> Float32:
 def between_rows(study: Study) -> Iterator[Between]:
     """Halfway from each held-out image to another one."""
     other = np.roll(study.held_out, 1, axis=0)
-    pixels = study.judge.distance((study.held_out + other) / 2)
+    pixels = study.judge.distance(np.float32(0.5) * (study.held_out + other))
     for model in study.models:
         first, last = model.detector.encode(study.held_out), model.detector.encode(other)
-        yield Between(study.seed, model.name, study.judge.distance(model.detector.decode((first + last) / 2)), pixels)
+        halfway = model.detector.decode(np.float32(0.5) * (first + last))
+        yield Between(study.seed, model.name, study.judge.distance(halfway), pixels)
 
 
 def read_rows(study: Study) -> Iterator[Read]:
@@ -168,7 +169,7 @@ def read_rows(study: Study) -> Iterator[Read]:
 
 
 def slant(x: Float32) -> Float64:
-    """(N,) columns to the right for each row down, of the ink of images (N, 1, H, W): mu_11 / mu_02, central moments."""
+    """(N,) columns to the right for each row down, of the ink of images (N, 1, H, W): central moments mu_11 / mu_02."""
     ink = x[:, 0].astype(np.float64)
     rows, columns = np.indices(ink.shape[1:])
     total = np.maximum(ink.sum((1, 2)), 1e-9)

@@ -9,7 +9,8 @@ from stream_ae.errors import ModelError
 from stream_ae.models.config import ChannelChoice, Count, TailConfig, Widths
 
 SCHEMA: Final = 2
-"""Raised when a folder written by this code can no longer be read by the code before it; 2: a diffusion prior may be part of it."""
+"""Raised when a folder written by this code can no longer be read by the code before it; since 2 there may be a
+diffusion prior."""
 
 GROUPS: Final = 8
 """Channels of the prior's network are normalised in so many groups."""

@@ -98,8 +98,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class ImageDetector:
-    """Networks, score, threshold, denoiser, prior: all that a version is. Satisfies `flow.model.ServedModel`, a frame of
-    C * H * W pixels being one sample.
+    """Networks, score, threshold, denoiser, prior: all that a version is. Satisfies `flow.model.ServedModel`, a frame
+    of C * H * W pixels being one sample.
 
     Safe to use from several threads at once: nothing in it changes.
     """
@@ -283,7 +283,7 @@ class ImageDetector:
             )
         z = torch.randn((count, *self.code_shape), generator=torch.Generator().manual_seed(seed))
         if prior == "diffusion" and self.prior is not None and count:
-            parts = z.to(self.network.device).split(self._at_once(self.frame))
+            parts = torch.split(z.to(self.network.device), self._at_once(self.frame))
             z = torch.cat([self.prior.denoised(part) for part in parts]).cpu()
         return self.decode(z.numpy())
 

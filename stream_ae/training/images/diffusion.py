@@ -46,7 +46,7 @@ def fitted_prior(detector: ImageDetector, frames: NDArray[Any], options: Trainin
     config = diffusion_config(detector.network.config.latent)
     schedule, codes = schedule_of(config), torch.from_numpy(detector.encode(frames))
     with reproducible(options.seed, options.threads) as generator:
-        unet = LatentUNet(config)
+        unet = LatentUNet(config).to(memory_format=torch.channels_last)
 
         def loss() -> Tensor:
             z = codes[torch.randint(0, len(codes), (BATCH,), generator=generator)]
