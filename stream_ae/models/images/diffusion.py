@@ -14,7 +14,7 @@ from torch.nn import functional
 from stream_ae.errors import ConfigError
 from stream_ae.models.images.config import GROUPS, DiffusionConfig
 
-WIDTHS = (64, 96)
+WIDTHS = (48, 64)
 # A thousand times to learn (Ho et al. 2020, section 4), a few of them to sample by (Song et al. 2021, section 4.2).
 TIMES, STEPS = 1000, 50
 # Numbers that tell a time; the slowest turns once in so many times.

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stream_ae.errors import ConfigError
+from stream_ae.models.bottleneck import GaussianPosterior
 from stream_ae.models.images.config import BottleneckKind
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.models.images.diffusion import LatentPrior, LatentUNet, diffusion_config, schedule_of
@@ -15,7 +16,7 @@ from stream_ae.settings import TrainingSettings
 from stream_ae.training.denoise import descend
 from stream_ae.training.fit import reproducible
 
-BATCH = 128
+BATCH = 64
 
 
 def check_prior(bottleneck: BottleneckKind, whole: bool, options: TrainingSettings) -> None:
@@ -38,18 +39,19 @@ def check_prior(bottleneck: BottleneckKind, whole: bool, options: TrainingSettin
 
 
 def fitted_prior(detector: ImageDetector, frames: NDArray[Any], options: TrainingSettings) -> LatentPrior:
-    """A prior over the most likely codes of frames (N, C, H, W), NaN = missing, learnt in `options.diffusion_steps`
-    steps; the same frames, options and number of threads give the same one on a CPU.
+    """A prior over the codes of frames (N, C, H, W), NaN = missing, learnt in `options.diffusion_steps` steps; the same
+    frames, options and number of threads give the same one on a CPU.
 
     Raises ConfigError if the model's codes are not spatial, frames are cut into tiles or `diffusers` is missing."""
     check_prior(detector.network.config.bottleneck, detector.network.tiling.whole, options)
     config = diffusion_config(detector.network.config.latent)
-    schedule, codes = schedule_of(config), torch.from_numpy(detector.encode(frames))
+    schedule, codes = schedule_of(config), _codes(detector, frames)
     with reproducible(options.seed, options.threads) as generator:
         unet = LatentUNet(config).to(memory_format=torch.channels_last)
 
         def loss() -> Tensor:
-            z = codes[torch.randint(0, len(codes), (BATCH,), generator=generator)]
+            chosen = torch.randint(0, len(codes.mu), (BATCH,), generator=generator)
+            z = GaussianPosterior(codes.mu[chosen], codes.logvar[chosen]).sample(generator)
             noise = torch.randn(z.shape, generator=generator)
             times = torch.randint(0, config.times, (BATCH,), generator=generator)
             velocity = unet(schedule.add_noise(z, noise, times), times)
@@ -57,3 +59,16 @@ def fitted_prior(detector: ImageDetector, frames: NDArray[Any], options: Trainin
 
         descend(unet, loss, options.diffusion_steps)
     return LatentPrior(config, unet.requires_grad_(False).eval())
+
+
+def _codes(detector: ImageDetector, frames: NDArray[Any]) -> GaussianPosterior:
+    """Of all frames. The prior learns codes that are drawn from them, as the decoder did: MNIST's Frechet distance is
+    50 so and 58 with the most likely codes."""
+    parts = []
+    with torch.no_grad():
+        for part in detector.parts(frames):
+            posterior = detector.network.autoencoder.encode(detector.seen(part).rest)
+            assert isinstance(posterior, GaussianPosterior)
+            parts.append((posterior.mu.cpu(), posterior.logvar.cpu()))
+    mu, logvar = (torch.cat(values) for values in zip(*parts, strict=True))
+    return GaussianPosterior(mu, logvar)

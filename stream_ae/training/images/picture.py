@@ -87,16 +87,22 @@ def sheet(rows: Sequence[tuple[str, Float32]], like: Float32) -> bytes:
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(COLUMNS + 0.8, len(rows) + 0.2), dpi=125, layout="constrained")
-        grid = figure.subplots(len(rows), COLUMNS, squeeze=False)
-        for line, (name, frames) in zip(grid, rows, strict=True):
-            for axes in line:
-                axes.set_xticks([])
-                axes.set_yticks([])
-            for axes, picture in zip(line, _shown(frames, like), strict=False):
-                axes.imshow(picture, interpolation="nearest", cmap="gray", vmin=0.0, vmax=1.0)
-            line[0].set_ylabel(name)
+        height, width = like.shape[2:]
+        figure = Figure(figsize=(COLUMNS + 0.8, (height / width + 0.1) * len(rows)), dpi=125, layout="constrained")
+        lines = figure.subplots(len(rows), squeeze=False)[:, 0]
+        for axes, (name, frames) in zip(lines, rows, strict=True):
+            # One picture a row: axes of its own for each frame would take seconds to lay out.
+            axes.imshow(_row(_shown(frames, like)), interpolation="nearest", cmap="gray", vmin=0.0, vmax=1.0)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_ylabel(name)
         return _png(figure)
+
+
+def _row(pictures: NDArray[Any]) -> NDArray[Any]:
+    """(H + 2, W', ...) pictures (N, H, W, ...) side by side, a white line around each."""
+    edge = ((0, 0), (1, 1), (1, 1), *((0, 0),) * (pictures.ndim - 3))
+    return np.concatenate(np.pad(pictures, edge, constant_values=1.0), axis=1)
 
 
 def _png(figure: "Figure") -> bytes:

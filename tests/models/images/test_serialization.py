@@ -88,7 +88,7 @@ def test_a_diffusion_prior_travels_in_the_folder(with_prior: ImageDetector, tmp_
         ({"steps": 2000}, "2000 steps of 1000 times"),
         ({"widths": [60, 90]}, "widths"),
         ({"widths": [64]}, "widths"),
-        ({"widths": [64, 128]}, "prior"),
+        ({"widths": [64, 64]}, "prior"),
         ({"more": 1}, "more"),
     ],
 )
