@@ -23,7 +23,7 @@ from tests.quality.images import CHANNELS, digits
 
 LEARNT, SAMPLES = 6000, 2000
 NAMES: Mapping[ModelKind, str] = {"conv2d": "autoencoder", "conv2d-variational": "VAE", "conv2d-spatial": "spatial VAE"}
-DIFFUSION_STEPS = 2000
+DIFFUSION_STEPS = 3000
 
 
 @dataclass(frozen=True, slots=True)
