@@ -1,7 +1,7 @@
 """How far a set of images is from another: Frechet distance of the features of a small classifier of digits.
 
-As Heusel et al. 2017 ("Performance measure" of the experiments), with features that know digits instead of photographs; so distances compare models
-here and with nothing else.
+As Heusel et al. 2017 ("Performance measure" of the experiments), with features that know digits instead of photographs;
+so distances compare models here and with nothing else.
 """
 
 from dataclasses import dataclass

@@ -39,8 +39,8 @@ def check_prior(bottleneck: BottleneckKind, whole: bool, options: TrainingSettin
 
 
 def fitted_prior(detector: ImageDetector, frames: NDArray[Any], options: TrainingSettings) -> LatentPrior:
-    """A prior over the codes of frames (N, C, H, W), NaN = missing, learnt in `options.diffusion_steps` steps; the same
-    frames, options and number of threads give the same one on a CPU.
+    """A prior over the codes of frames (N, C, H, W), NaN = missing, learnt in `options.diffusion_steps` (1 or more);
+    the same frames, options and number of threads give the same one on a CPU.
 
     Raises ConfigError if the model's codes are not spatial, frames are cut into tiles or `diffusers` is missing."""
     check_prior(detector.network.config.bottleneck, detector.network.tiling.whole, options)
