@@ -21,6 +21,7 @@ from stream_ae.flow.window import windows_of
 from stream_ae.models import version
 from stream_ae.models.config import ConvConfig
 from stream_ae.models.detector import Detector
+from stream_ae.models.images.config import PriorKind
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.models.version import AnyDetector
 from stream_ae.records import Float32, Float64, Inference, Int64, ModelIdentity
@@ -40,6 +41,7 @@ _STREAM = "adapted"
 _PARAMETERS = (
     "model", "window", "lookahead", "false_alarm_rate", "seed", "max_epochs", "patience", "batch_size",
     "learning_rate", "threads", "beta", "free_bits", "time_budget_s", "denoiser", "denoiser_steps", "clean",
+    "diffusion_steps",
 )  # fmt: skip
 _DEFAULT = TrainingSettings()
 
@@ -79,6 +81,7 @@ class AutoencoderDetector:
         denoiser: DenoiserKind = _DEFAULT.denoiser,
         denoiser_steps: int = _DEFAULT.denoiser_steps,
         clean: bool = _DEFAULT.clean,
+        diffusion_steps: int = _DEFAULT.diffusion_steps,
     ) -> None:
         # Stored as given, unchecked: scikit-learn's clone compares them by identity. `fit` checks.
         self.model = model
@@ -97,6 +100,7 @@ class AutoencoderDetector:
         self.denoiser = denoiser
         self.denoiser_steps = denoiser_steps
         self.clean = clean
+        self.diffusion_steps = diffusion_steps
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
@@ -213,11 +217,21 @@ class AutoencoderDetector:
         """(N, C, T) the denoised windows, or (N, C, H, W) images, in the units of x, that codes stand for."""
         return self._from_model(self._fitted().decode(np.asarray(z, np.float32)))
 
-    def sample(self, n: int, seed: int = 0) -> Float32:
+    def sample(self, n: int, seed: int = 0, prior: PriorKind | None = None) -> Float32:
         """(n, C, T) windows or (n, C, H, W) images that the model makes up, in the units of x.
 
-        ModelError unless the model is variational or spatial."""
-        return self._from_model(self._fitted().sample(n, seed))
+        From codes of N(0, I), or of the diffusion prior that `diffusion_steps` trains, which is the default where there
+        is one. ModelError if the model has no such prior; ConfigError if it takes `diffusers`, which is not installed.
+        """
+        detector = self._fitted()
+        if prior not in (None, *get_args(PriorKind)):
+            raise ConfigError(f"prior is {prior!r}: use normal, diffusion or None")
+        if isinstance(detector, ImageDetector):
+            best: PriorKind = "normal" if detector.prior is None else "diffusion"
+            return self._from_model(detector.sample(n, seed, prior or best))
+        if prior == "diffusion":
+            raise ModelError("only models of images have a diffusion prior: sample with prior='normal'")
+        return self._from_model(detector.sample(n, seed))
 
     def interpolate(self, code_a: ArrayLike, code_b: ArrayLike, steps: int) -> Float32:
         """(steps, C, T) windows or (steps, C, H, W) images, in the units of x, on the straight line between two codes,

@@ -183,6 +183,9 @@ class TrainingSettings(Group):
         description="auto = the autoencoder where that beats leaving a channel alone; unet = with a U-Net beside it",
     )
     denoiser_steps: Positive = Field(6000, description="how long a U-Net is trained")
+    diffusion_steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="how long a diffusion prior of conv2d-spatial is trained, to sample from; 0 = none"
+    )
     clean: bool = Field(False, description="the training data is free of noise: a U-Net learns to take added noise off")
     false_alarm_rate: Rate = Field(0.005, description="share of normal samples that may be flagged")
     threads: Positive = Field(1, description="CPU threads; two on two busy cores took ten times as long as one")
@@ -191,6 +194,12 @@ class TrainingSettings(Group):
     def _lookahead_fits(self) -> "TrainingSettings":
         if self.lookahead >= self.window:
             raise ValueError(f"lookahead {self.lookahead} must be smaller than window {self.window}")
+        return self
+
+    @model_validator(mode="after")
+    def _prior_over_spatial_codes(self) -> "TrainingSettings":
+        if self.diffusion_steps and self.model != "conv2d-spatial":
+            raise ValueError(f"diffusion_steps {self.diffusion_steps} need model conv2d-spatial, not {self.model}")
         return self
 
 

@@ -8,11 +8,17 @@ from msgspec import Meta, Struct
 from stream_ae.errors import ModelError
 from stream_ae.models.config import ChannelChoice, Count, TailConfig, Widths
 
-SCHEMA: Final = 1
-"""Raised when a folder written by this code can no longer be read by the code before it."""
+SCHEMA: Final = 2
+"""Raised when a folder written by this code can no longer be read by the code before it; since 2 there may be a
+diffusion prior."""
+
+GROUPS: Final = 8
+"""Channels of the prior's network are normalised in so many groups."""
 
 Side = Annotated[int, Meta(ge=1, le=16_384)]
 BottleneckKind = Literal["deterministic", "variational", "spatial"]
+PriorKind = Literal["normal", "diffusion"]
+"""What samples are decoded from: N(0, I), or codes of a diffusion prior."""
 
 
 class AutoencoderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +54,19 @@ class ImageDenoiserConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     noise: tuple[Annotated[float, Meta(ge=0)], ...] = ()
 
 
+class DiffusionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A diffusion prior over spatial codes, see `images.diffusion`.
+
+    latent: channels of a code; widths: of the levels of its U-Net. times: of the schedule that it learnt with; steps:
+    how many of them a sample takes.
+    """
+
+    latent: Count
+    widths: Annotated[tuple[Annotated[int, Meta(ge=GROUPS, multiple_of=GROUPS)], ...], Meta(min_length=2, max_length=8)]
+    times: Annotated[int, Meta(ge=2, le=100_000)]
+    steps: Annotated[int, Meta(ge=1, le=100_000)]
+
+
 class ContrastConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See `images.scoring.Contrasts`."""
 
@@ -73,13 +92,14 @@ class ImageVersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """All of `config.json`; `holds` tells it from the version of a signal model."""
 
     holds: Literal["images"] = "images"
-    schema: Literal[1] = SCHEMA
+    schema: Literal[1, 2] = SCHEMA
     architecture: AutoencoderConfig
     channels: tuple[str, ...]
     frame: tuple[Side, Side, Side]
     overlap: Annotated[int, Meta(ge=0)]
     scoring: ImageScoringConfig
     denoiser: ImageDenoiserConfig
+    prior: DiffusionConfig | None = None
     lineage: dict[str, str]
     weights_sha256: str
 
@@ -117,10 +137,24 @@ def _check(config: ImageVersionConfig, where: str) -> None:
         "a blind U-Net without the noise of each channel": _noise_missing(config),
         "a choice for a U-Net that is not there": needs_unet and unet is None,
         "two channels of one name": len(set(config.channels)) != count,
+        **_problems_of_prior(config),
     }
     found = [problem for problem, there in problems.items() if there]
     if found:
         raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")
+
+
+def _problems_of_prior(config: ImageVersionConfig) -> dict[str, bool]:
+    prior, architecture = config.prior, config.architecture
+    if prior is None:
+        return {}
+    return {
+        "a diffusion prior in a version of schema 1": config.schema == 1,
+        "a diffusion prior over codes that are not spatial": architecture.bottleneck != "spatial",
+        "a diffusion prior over frames that are cut into tiles": architecture.patch != config.frame[1:],
+        f"a diffusion prior over {prior.latent} channels of {architecture.latent}": prior.latent != architecture.latent,
+        f"{prior.steps} steps of {prior.times} times": prior.steps > prior.times,
+    }
 
 
 def _noise_missing(config: ImageVersionConfig) -> bool:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from stream_ae.errors import ModelError
 from stream_ae.models.config import ChannelChoice
-from stream_ae.models.images.config import AutoencoderConfig
+from stream_ae.models.images.config import AutoencoderConfig, PriorKind
 from stream_ae.models.images.denoiser import ImageDenoiser
+from stream_ae.models.images.diffusion import LatentPrior
 from stream_ae.models.images.linear import LinearPatch
 from stream_ae.models.images.networks import ImageAutoencoder, code_shape
 from stream_ae.models.images.scoring import SOFT, Errors, ImageScoring, blurred, shares
@@ -97,8 +98,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class ImageDetector:
-    """Networks, score, threshold, denoiser: all that a version is. Satisfies `flow.model.ServedModel`, a frame of
-    C * H * W pixels being one sample.
+    """Networks, score, threshold, denoiser, prior: all that a version is. Satisfies `flow.model.ServedModel`, a frame
+    of C * H * W pixels being one sample.
 
     Safe to use from several threads at once: nothing in it changes.
     """
@@ -110,6 +111,7 @@ class ImageDetector:
     lineage: Mapping[str, str] = field(default_factory=dict)
     identity: ModelIdentity = UNREGISTERED
     gives_codes: bool = False
+    prior: LatentPrior | None = None
 
     @property
     def frame(self) -> tuple[int, int, int]:
@@ -153,7 +155,7 @@ class ImageDetector:
 
     @property
     def generative(self) -> bool:
-        """Whether `sample` has a prior to sample from."""
+        """Whether the codes have a prior N(0, I) that `sample` can draw from."""
         return self.network.config.bottleneck != "deterministic"
 
     def with_identity(self, identity: ModelIdentity) -> "ImageDetector":
@@ -180,11 +182,16 @@ class ImageDetector:
         """The same model with this denoiser, on the same device; shares all tensors."""
         return replace(self, denoiser=denoiser)
 
+    def sampling(self, prior: LatentPrior) -> "ImageDetector":
+        """The same model with this prior, on the same device; shares all tensors."""
+        return replace(self, prior=prior)
+
     def to(self, device: str | torch.device) -> "ImageDetector":
         """The model on `device`. The networks' weights move, so do not use the old one any longer."""
         where = torch.device(device)
         parts = self.network.to(where), self.scoring.to(where), self.denoiser.to(where)
-        return replace(self, network=parts[0], scoring=parts[1], denoiser=parts[2])
+        prior = self.prior.to(where) if self.prior is not None else None
+        return replace(self, network=parts[0], scoring=parts[1], denoiser=parts[2], prior=prior)
 
     def infer(self, windows: Float32) -> Inference:
         """Answer frames that lie as windows (B, C * H * W, 1), see `ServedModel.infer`."""
@@ -260,16 +267,24 @@ class ImageDetector:
                 frames[begin : begin + at_once] = self._restored(x + self.network.usual).cpu().numpy()
         return frames
 
-    def sample(self, count: int, seed: int = 0) -> Float32:
-        """Frames (count, C, H, W) in the input's units, decoded from codes of the prior N(0, I).
+    def sample(self, count: int, seed: int = 0, prior: PriorKind = "normal") -> Float32:
+        """Frames (count, C, H, W) in the input's units, decoded from codes of N(0, I) or of the diffusion prior.
 
-        Raises ModelError if the model is not variational: its codes have no prior."""
+        Raises ModelError if the model has no such prior, ConfigError if `diffusers` is needed and not installed."""
+        if prior == "diffusion" and self.prior is None:
+            raise ModelError(
+                "this model has no diffusion prior: train one with training.model conv2d-spatial and "
+                "training.diffusion_steps above 0, or sample with prior='normal'"
+            )
         if not self.generative:
             raise ModelError(
                 "this model is not variational, so its codes have no prior to sample from: train one with "
                 "training.model variational"
             )
         z = torch.randn((count, *self.code_shape), generator=torch.Generator().manual_seed(seed))
+        if prior == "diffusion" and self.prior is not None and count:
+            parts = torch.split(z.to(self.network.device), self._at_once(self.frame))
+            z = torch.cat([self.prior.denoised(part) for part in parts]).cpu()
         return self.decode(z.numpy())
 
     def seen(self, frames: Float32, usual: Tensor | None = None) -> Seen:

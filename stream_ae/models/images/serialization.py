@@ -21,6 +21,7 @@ from stream_ae.models.images.config import (
 )
 from stream_ae.models.images.denoiser import ImageDenoiser, ImageSide
 from stream_ae.models.images.detector import ImageDetector, ImageNetwork
+from stream_ae.models.images.diffusion import LatentPrior, LatentUNet
 from stream_ae.models.images.linear import LinearPatch
 from stream_ae.models.images.networks import ImageAutoencoder
 from stream_ae.models.images.scoring import Contrasts, ImageScoring, PixelLevels
@@ -30,7 +31,7 @@ from stream_ae.models.normaliser import Normaliser
 from stream_ae.models.serialization import CONFIG, NORMALISER, WEIGHTS, bytes_of, check_tensors, parsed, put
 from stream_ae.records import ModelIdentity
 
-NETWORK, UNET = "network.", "unet."
+NETWORK, UNET, PRIOR = "network.", "unet.", "prior."
 USUAL = "usual"
 LEVELS = ("levels.network", "levels.linear")
 LINEAR = ("linear.mean", "linear.components")
@@ -75,6 +76,7 @@ def load(folder: Path, device: str = "cpu") -> ImageDetector:
         network=_network(config, networks, tensors),
         scoring=_scoring(config.scoring, tensors, str(folder / CONFIG)),
         denoiser=_denoiser(config.denoiser, networks),
+        prior=_prior(config, networks),
         lineage=config.lineage,
         identity=ModelIdentity(folder.resolve().name, "0", folder_digest(folder)),
     )
@@ -87,6 +89,8 @@ def _tensors(detector: ImageDetector) -> dict[str, Tensor]:
     tensors = {NETWORK + name: tensor for name, tensor in network.autoencoder.state_dict().items()}
     if side is not None:
         tensors |= {UNET + name: tensor for name, tensor in side.unet.state_dict().items()}
+    if detector.prior is not None:
+        tensors |= {PRIOR + name: tensor for name, tensor in detector.prior.unet.state_dict().items()}
     own = (normaliser.centre, normaliser.scale, normaliser.low, normaliser.high)
     tensors |= dict(zip(NORMALISER, own, strict=True))
     tensors |= dict(zip(LEVELS, (levels.network, levels.linear), strict=True))
@@ -118,6 +122,7 @@ def _config(detector: ImageDetector, weights_sha256: str) -> ImageVersionConfig:
             unet=side.config if side is not None else None,
             noise=side.noise if side is not None else (),
         ),
+        prior=detector.prior.config if detector.prior is not None else None,
         lineage=dict(detector.lineage),
         weights_sha256=weights_sha256,
     )
@@ -129,6 +134,8 @@ def _networks(config: ImageVersionConfig) -> dict[str, nn.Module]:
         networks: dict[str, nn.Module] = {NETWORK: ImageAutoencoder(config.architecture)}
         if config.denoiser.unet is not None:
             networks[UNET] = ImageUNet(config.denoiser.unet)
+        if config.prior is not None:
+            networks[PRIOR] = LatentUNet(config.prior)
     return networks
 
 
@@ -166,6 +173,11 @@ def _denoiser(config: ImageDenoiserConfig, networks: dict[str, nn.Module]) -> Im
     if config.unet is None or not isinstance(unet, ImageUNet):
         return ImageDenoiser(config.choices)
     return ImageDenoiser(config.choices, ImageSide(config.unet, unet, config.noise))
+
+
+def _prior(config: ImageVersionConfig, networks: dict[str, nn.Module]) -> LatentPrior | None:
+    unet = networks.get(PRIOR)
+    return LatentPrior(config.prior, unet) if config.prior is not None and isinstance(unet, LatentUNet) else None
 
 
 def _scoring(config: ImageScoringConfig, tensors: dict[str, Tensor], where: str) -> ImageScoring:

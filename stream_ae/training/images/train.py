@@ -17,6 +17,7 @@ from stream_ae.training.choose import told
 from stream_ae.training.fit import Progress
 from stream_ae.training.images.calibrate import calibrated
 from stream_ae.training.images.denoise import with_denoiser
+from stream_ae.training.images.diffusion import check_prior, fitted_prior
 from stream_ae.training.images.fit import fit
 from stream_ae.training.images.frames import checked, split
 from stream_ae.training.images.template import fitted_linear, template_of
@@ -74,11 +75,15 @@ def train_frames(
     Raises ConfigError if nothing can be learnt from the frames, with what to do about it.
     """
     parts = split(checked(frames, channels), options.seed)
-    template = template_of(parts.seen, channels, bottleneck or _bottleneck(options), dict(lineage or {}), options.seed)
+    kind = bottleneck or _bottleneck(options)
+    template = template_of(parts.seen, channels, kind, dict(lineage or {}), options.seed)
+    check_prior(kind, template.network.tiling.whole, options)
     fitted = fit(template, parts, options, progress, clock)
     service = fitted_linear(template, np.concatenate((parts.seen, parts.held_out)), options.seed)
     result = calibrated(fitted.detector, parts.held_out, service, options.false_alarm_rate)
     detector = with_denoiser(result.detector, parts, options)
+    if options.diffusion_steps:
+        detector = detector.sampling(fitted_prior(detector, parts.fit, options))
     report = ImageReport(
         frames=len(parts.fit),
         held_out=len(parts.held_out),

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from stream_ae.models.images import ImageDetector
+from stream_ae.models.images.diffusion import LatentPrior, LatentUNet, diffusion_config
 from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.images import train_frames
@@ -38,3 +40,19 @@ def tiled() -> ImageDetector:
 def generative(request: pytest.FixtureRequest) -> ImageDetector:
     options = OPTIONS.model_copy(update={"denoiser": "autoencoder"})
     return train_frames(disks(120), ("grey",), options, bottleneck=request.param).detector
+
+
+@pytest.fixture(scope="session")
+def spatial() -> ImageDetector:
+    options = OPTIONS.model_copy(update={"denoiser": "none", "max_epochs": 15})
+    return train_frames(disks(400), ("grey",), options, bottleneck="spatial").detector
+
+
+@pytest.fixture
+def with_prior(spatial: ImageDetector) -> ImageDetector:
+    """With a prior that learnt nothing, which takes no library to make or to load."""
+    config = diffusion_config(spatial.network.config.latent)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = LatentUNet(config).to(memory_format=torch.channels_last)
+    return spatial.sampling(LatentPrior(config, unet.requires_grad_(False).eval()))

@@ -135,6 +135,11 @@ def test_a_deterministic_model_has_no_prior_to_sample_from(detector: ImageDetect
         detector.sample(1)
 
 
+def test_a_model_without_a_diffusion_prior_says_how_to_get_one(generative: ImageDetector) -> None:
+    with pytest.raises(ModelError, match=r"training\.diffusion_steps above 0"):
+        generative.sample(1, prior="diffusion")
+
+
 def test_a_registered_name_changes_nothing_else(detector: ImageDetector) -> None:
     named = detector.with_identity(ModelIdentity("camera", "3", "abc"))
     assert named.identity.version == "3"

@@ -64,6 +64,53 @@ def test_a_generative_model_samples_the_same_after_reloading(generative: ImageDe
     np.testing.assert_array_equal(load(tmp_path).sample(2, seed=3), generative.sample(2, seed=3))
 
 
+def test_a_version_of_schema_1_is_still_read(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_bytes())
+    del config["prior"]
+    (folder / CONFIG).write_text(json.dumps(config | {"schema": 1}))
+    assert load(folder).prior is None
+
+
+def test_a_diffusion_prior_travels_in_the_folder(with_prior: ImageDetector, tmp_path: Path) -> None:
+    save(with_prior, tmp_path / "version")
+    own, again = with_prior.prior, load(tmp_path / "version").prior
+    assert own is not None
+    assert again is not None
+    assert again.config == own.config
+    z, times = torch.randn(2, *with_prior.code_shape), torch.tensor([3, 900])
+    torch.testing.assert_close(again.unet(z, times), own.unet(z, times), rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"latent": 5}, "5 channels of 4"),
+        ({"steps": 2000}, "2000 steps of 1000 times"),
+        ({"widths": [60, 90]}, "widths"),
+        ({"widths": [64]}, "widths"),
+        ({"widths": [64, 64]}, "prior"),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_a_diffusion_prior_that_does_not_fit_is_refused(
+    with_prior: ImageDetector, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    save(with_prior, tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_bytes())
+    _with_config(tmp_path, prior=config["prior"] | changes)
+    with pytest.raises(ModelError, match=says):
+        load(tmp_path)
+
+
+def test_a_diffusion_prior_over_codes_that_are_not_spatial_is_refused(
+    with_prior: ImageDetector, folder: Path, tmp_path: Path
+) -> None:
+    save(with_prior, tmp_path / "other")
+    _with_config(folder, prior=json.loads((tmp_path / "other" / CONFIG).read_bytes())["prior"])
+    with pytest.raises(ModelError, match="not spatial"):
+        load(folder)
+
+
 def test_saving_again_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     save(load(folder), tmp_path / "again")
     assert folder_digest(tmp_path / "again") == folder_digest(folder)
@@ -153,7 +200,7 @@ def test_tensors_that_do_not_fit_are_refused(
     [
         ({"more": 1}, "more"),
         ({"holds": "sounds"}, "holds"),
-        ({"schema": 2}, "schema"),
+        ({"schema": 3}, "schema"),
         ({"channels": ["grey", "grey"]}, "channels"),
         ({"channels": []}, "channels"),
         ({"frame": [1, 8, 8]}, "patch"),

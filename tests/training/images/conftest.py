@@ -1,5 +1,5 @@
 """The detectors of the models' tests."""
 
-from tests.models.images.conftest import detector
+from tests.models.images.conftest import detector, generative, spatial, tiled, with_prior
 
-__all__ = ["detector"]
+__all__ = ["detector", "tiled", "generative", "spatial", "with_prior"]
