@@ -79,7 +79,7 @@ def test_windows_between_two_codes_go_from_one_to_the_other_where_there_is_a_pri
 def test_codes_of_another_size_or_too_few_steps_are_refused(cut: int, steps: int) -> None:
     fitted = AutoencoderDetector(model="variational", window=8, max_epochs=1).fit(signal(300))
     code = fitted.encode(signal(10))[0]
-    with pytest.raises(ConfigError, match="two codes of 19 numbers"):
+    with pytest.raises(ConfigError, match=r"two codes of shape \(19,\)"):
         fitted.interpolate(code, code[cut:], steps)
 
 

@@ -1,13 +1,14 @@
 """`make quality`: measure, and write docs/QUALITY.md. Rows kept in var/quality are not measured again.
 
-QUALITY_PARTS names what is measured: `sensors ecg images`, by default all.
+QUALITY_PARTS names what is measured: `sensors ecg images generative`, by default all.
 """
 
 import os
 import sys
 from pathlib import Path
 
-from tests.quality import data, ecg, image_page, images, page, sensors, speed
+from tests.quality import data, ecg, generative_page, image_page, images, page, sensors, speed
+from tests.quality.generative import Study
 from tests.quality.image_speed import frame_speeds
 
 KEPT = Path("var/quality")
@@ -33,7 +34,11 @@ def measure_images() -> None:
     image_page.write_images(list(images.denoising_rows(DENOISING_SEEDS)), classes, located)
 
 
-PARTS = {"sensors": measure_sensors, "ecg": measure_ecg, "images": measure_images}
+def measure_generative() -> None:
+    generative_page.write_generative(Study.of(0))
+
+
+PARTS = {"sensors": measure_sensors, "ecg": measure_ecg, "images": measure_images, "generative": measure_generative}
 
 
 def main() -> int:

@@ -1,10 +1,9 @@
-"""What the codes of image models are good for: `python -m tests.quality.generative [SEEDS]`.
+"""What the codes of image models are good for.
 
 MNIST's first 8000 test images, values 0 to 1, in an order that the seed decides: models, the judge and the linear maps
 learn on 6000, all is measured on the other 2000. A seed takes four to six minutes of one core.
 """
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -207,15 +206,3 @@ def compression_rows(study: Study) -> Iterator[Compressed]:
     """How small codes are for how faithful an image, against JPEG."""
     for model in study.models:
         yield from compressed_rows(study.seed, model.name, model.detector, model.codes, study.held_out)
-
-
-def main() -> None:
-    for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
-        study = Study.of(seed)
-        for rows in (sampled_rows, between_rows, read_rows, compression_rows):
-            for row in rows(study):
-                print(row, flush=True)
-
-
-if __name__ == "__main__":
-    main()
