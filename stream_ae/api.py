@@ -238,7 +238,8 @@ class AutoencoderDetector:
         ends included.
 
         The prior of a variational model has no holes on the way; of other models what lies between two codes need not
-        look like data. So ModelError unless the model is variational.
+        look like data. So ModelError unless the model is variational. Spatial codes, which keep places apart, blend
+        images rather than change one into the other (docs/QUALITY.md).
         """
         detector = self._fitted()
         if not detector.generative:

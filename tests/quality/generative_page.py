@@ -32,9 +32,9 @@ def write_generative(study: Study) -> None:
 
 def _sampled(rows: Sequence[Sampled]) -> list[str]:
     lines = [
-        f"Made-up digits: Fréchet distance of {SAMPLES} images to as many held-out real ones, on the features of a small "
-        f"classifier trained on the {LEARNT} that the models learnt from; lower is better, one seed. *Held-out codes*: real "
-        "images there and back, which no prior over the same codes can beat.",
+        f"Made-up digits: Fréchet distance of {SAMPLES} images to as many held-out real ones, on the features of a "
+        f"small classifier trained on the {LEARNT} that the models learnt from; lower is better, one seed. *Held-out "
+        "codes*: real images there and back, which no prior over the same codes can beat.",
         "",
         "| model | codes from | distance | training, s | sampling, s |",
         "|---|---|---|---|---|",
@@ -55,8 +55,8 @@ def _between(rows: Sequence[Between]) -> list[str]:
 
 def _read(rows: Sequence[Read]) -> list[str]:
     lines = [
-        "What codes hold: R² on held-out images of slant and thickness (image moments), read linearly from the code and "
-        "from as many principal components.",
+        "What codes hold: R² on held-out images of slant and thickness (image moments), read linearly from the code "
+        "and from as many principal components.",
         "",
         "| model | numbers | factor | code | PCA |",
         "|---|---|---|---|---|",
@@ -67,8 +67,8 @@ def _read(rows: Sequence[Read]) -> list[str]:
 
 def _compressed(rows: Sequence[Compressed]) -> list[str]:
     lines = [
-        "Codes as a compression: bits an image, against JPEG at the quality of equal PSNR (the whole file, and its pixels "
-        "alone without headers and tables); `-`: JPEG has no quality that low.",
+        "Codes as a compression: bits an image, against JPEG at the quality of equal PSNR (the whole file, and its "
+        "pixels alone without headers and tables); `-`: JPEG has no quality that low.",
         "",
         "| model | numbers | bits each | PSNR, dB | bits | JPEG | JPEG, pixels alone |",
         "|---|---|---|---|---|---|---|",
