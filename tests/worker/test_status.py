@@ -1,7 +1,9 @@
 """What a worker says of itself."""
 
+from stream_ae.histogram import SCORE_BINS
 from stream_ae.ports import Health
 from stream_ae.records import ModelIdentity, Partition
+from stream_ae.telemetry import LATENCY_BINS
 from stream_ae.testing import ManualClock
 from stream_ae.worker.status import StatusBoard, Totals
 
@@ -58,3 +60,23 @@ def test_lag_is_summed_and_partitions_are_listed_in_order() -> None:
     board.positioned({Partition("raw", 1): 5, Partition("raw", 0): 7})
     assert board.snapshot().lag == 12
     assert board.snapshot().partitions == ("raw/0", "raw/1")
+
+
+def test_scores_are_counted_since_the_version_came_into_service() -> None:
+    board = StatusBoard("w", ManualClock())
+    board.swapped(V1)
+    board.answered(V1, Totals(), SCORE_BINS.counts([0.1, 0.1, 7.0]))
+    board.answered(V1, Totals(), SCORE_BINS.counts([0.3]))
+    assert board.snapshot().scores == (2, 1, 0, 0, 0, 0, 0, 0, 0, 1)
+    board.swapped(V2)
+    assert board.snapshot().scores == SCORE_BINS.nothing
+    board.answered(V1, Totals(), SCORE_BINS.counts([0.1]))
+    assert board.snapshot().scores == SCORE_BINS.nothing
+
+
+def test_latencies_are_counted_since_the_worker_started() -> None:
+    board = StatusBoard("w", ManualClock())
+    board.left(0.002)
+    board.swapped(V1)
+    board.left(99.0)
+    assert board.snapshot().latencies == LATENCY_BINS.counts([0.002, 99.0])
