@@ -1,7 +1,9 @@
 """What a worker says of itself."""
 
+import msgspec
+
 from stream_ae.histogram import SCORE_BINS
-from stream_ae.ports import Health
+from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelIdentity, Partition
 from stream_ae.telemetry import LATENCY_BINS
 from stream_ae.testing import ManualClock
@@ -80,3 +82,15 @@ def test_latencies_are_counted_since_the_worker_started() -> None:
     board.swapped(V1)
     board.left(99.0)
     assert board.snapshot().latencies == LATENCY_BINS.counts([0.002, 99.0])
+
+
+def test_releases_that_do_not_know_of_histograms_are_read_and_read_on() -> None:
+    board = StatusBoard("w", ManualClock())
+    board.swapped(V1)
+    board.answered(V1, Totals(records=3), SCORE_BINS.counts([0.1]))
+    written = msgspec.json.decode(msgspec.json.encode(board.snapshot()))
+    before = {name: value for name, value in written.items() if name not in ("scores", "latencies")}
+    read = msgspec.convert(before, WorkerStatus)
+    assert (read.records, read.scores, read.latencies) == (3, (), ())
+    # They in turn pass over what they do not know.
+    assert msgspec.json.decode(msgspec.json.encode({**before, "newer": [1]}), type=WorkerStatus) == read
