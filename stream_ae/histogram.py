@@ -1,5 +1,6 @@
 """Histograms with fixed bins: those of several workers, or of several spans of time, are added bin by bin."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -27,6 +28,10 @@ class Bins:
     @property
     def nothing(self) -> Counts:
         return (0,) * len(self)
+
+    def place(self, value: float) -> int:
+        """The bin of one finite value, without the cost of an array."""
+        return bisect_right(self.edges, value, lo=1) - 1
 
     def counts(self, values: ArrayLike) -> Counts:
         """How many of (N,) values are in each bin."""

@@ -22,6 +22,11 @@ def test_every_value_is_counted_once(values: list[float]) -> None:
     assert sum(SCORE_BINS.counts(values)) == len(values)
 
 
+@given(st.floats(allow_nan=False))
+def test_one_value_is_placed_where_it_is_counted(value: float) -> None:
+    assert SCORE_BINS.counts([value])[SCORE_BINS.place(value)] == 1
+
+
 def test_an_edge_belongs_to_the_bin_above_it_and_what_is_not_finite_to_the_last() -> None:
     assert Bins((0.0, 1.0)).counts([-math.inf, -1.0, 0.0, 0.999]) == (4, 0)
     assert Bins((0.0, 1.0)).counts([1.0, 5.0, math.inf, math.nan]) == (0, 4)

@@ -34,7 +34,7 @@ class _State:
     lost: int = 0
     draining: bool = False
     scores: Counts = SCORE_BINS.nothing
-    latencies: Counts = LATENCY_BINS.nothing
+    latencies: list[int] = field(default_factory=lambda: list(LATENCY_BINS.nothing))
 
 
 class StatusBoard:
@@ -74,9 +74,9 @@ class StatusBoard:
 
     def left(self, latency_s: float) -> None:
         """A batch left so long after its oldest record had come."""
-        counts = LATENCY_BINS.counts([latency_s])
+        place = LATENCY_BINS.place(latency_s)
         with self._lock:
-            self._state.latencies = merged((self._state.latencies, counts))
+            self._state.latencies[place] += 1
 
     def positioned(self, lag: Mapping[Partition, int]) -> None:
         """The assigned partitions and how far each is from its end."""
@@ -132,7 +132,7 @@ class StatusBoard:
                 lost=state.lost,
                 profiles=state.profiles,
                 scores=state.scores,
-                latencies=state.latencies,
+                latencies=tuple(state.latencies),
             )
 
 
