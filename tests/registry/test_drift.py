@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from stream_ae.histogram import SCORE_BINS, Counts
 from stream_ae.records import Float64
-from stream_ae.registry.drift import DriftState, DriftWatch, RetrainTrigger, expected_shares, stability_index
+from stream_ae.registry.drift import (
+    DriftState,
+    DriftWatch,
+    RetrainTrigger,
+    expected_shares,
+    score_drift,
+    stability_index,
+)
 from stream_ae.settings import MonitorSettings
 
 EXPECTED = expected_shares()
@@ -18,7 +25,7 @@ SETTINGS = MonitorSettings(drift_psi=0.25, drift_looks=3, drift_samples=100)
 QUIET: Counts = tuple(round(1000 * share) for share in EXPECTED)
 DRIFTED: Counts = (300, 100, 100, 100, 100, 100, 100, 100, 50, 50)
 # Of an index between half of the limit and the limit.
-BETWEEN: Counts = (435, 245, 216, 68, 21, 6, 2, 1, 12, 16)
+BETWEEN: Counts = (320, 200, 230, 150, 60, 20, 10, 10, 0, 0)
 
 
 def test_the_expected_shares_are_those_of_tail_probabilities_and_sum_to_1() -> None:
@@ -47,7 +54,18 @@ def test_scores_as_calibrated_are_far_from_drift_already_at_2000_samples() -> No
     generator = np.random.default_rng(0)
     for _ in range(200):
         scores = -np.log10(generator.uniform(size=2000))
-        assert stability_index(SCORE_BINS.counts(scores), EXPECTED) < 0.1
+        assert score_drift(SCORE_BINS.counts(scores)) < 0.03
+
+
+def test_a_few_anomalies_are_no_drift_however_high_they_are() -> None:
+    quiet = SCORE_BINS.counts(-np.log10(np.random.default_rng(0).uniform(size=1950)))
+    assert score_drift((*quiet[:-1], quiet[-1] + 50)) < 0.1
+
+
+def test_scores_that_are_a_third_higher_all_over_are_some_drift_and_doubled_ones_are_drift() -> None:
+    scores = -np.log10(np.random.default_rng(0).uniform(size=2000))
+    assert score_drift(SCORE_BINS.counts(scores * 4 / 3)) == pytest.approx(0.1, abs=0.04)
+    assert score_drift(SCORE_BINS.counts(scores * 2)) > 0.25
 
 
 def states(watch: DriftWatch, *looks: Counts) -> list[DriftState]:
@@ -63,7 +81,7 @@ def test_drift_must_hold_for_looks_in_a_row() -> None:
 
 
 def test_drift_ends_below_half_of_the_limit_only() -> None:
-    assert 0.125 < stability_index(BETWEEN, EXPECTED) < 0.25
+    assert 0.125 < score_drift(BETWEEN) < 0.25
     watch = DriftWatch(SETTINGS)
     assert states(watch, DRIFTED, DRIFTED, DRIFTED, BETWEEN, QUIET, BETWEEN) == [
         *(DriftState.UNKNOWN, DriftState.UNKNOWN, DriftState.DRIFTING, DriftState.DRIFTING),
@@ -88,7 +106,7 @@ def test_looks_without_scores_do_not_count() -> None:
 def test_a_long_quiet_past_does_not_hide_drift() -> None:
     watch = DriftWatch(SETTINGS)
     states(watch, *[QUIET] * 1000)
-    assert watch.look(DRIFTED).psi == pytest.approx(stability_index(DRIFTED, EXPECTED))
+    assert watch.look(DRIFTED).psi == pytest.approx(score_drift(DRIFTED))
 
 
 def test_a_drift_is_answered_once_and_after_the_cooldown_of_the_one_before() -> None:
