@@ -112,6 +112,7 @@ class Monitor:
         self._looks.forget()
         self._watches.clear()
         self._in_service.clear()
+        self._world.ledger.reopen()
 
     def _judge(self, seen: Seen, at_ms: int) -> None:
         drift = self._watches.setdefault(seen.model.digest, DriftWatch(self._settings)).look(seen.scores)

@@ -48,6 +48,10 @@ class Ledger:
         """The version is out of service; noting a point puts it into service again."""
         self._left.add(model.digest)
 
+    def reopen(self) -> None:
+        """Somebody else may have closed runs meanwhile: open each again before it is written to."""
+        self._in_service.clear()
+
     def write(self) -> list[DeployedRun]:
         """Write what there is, and the rest at a later call if MLflow does not take it; the runs newly opened."""
         opened: list[DeployedRun] = []

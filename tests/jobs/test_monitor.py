@@ -2,13 +2,16 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from jobs.monitor import ALERT, DRIFT_RETRAIN, Monitor, World, monitor
+from stream_ae.errors import LockHeldError
 from stream_ae.histogram import SCORE_BINS, merged
 from stream_ae.ports import Desired, Health, WorkerStatus
 from stream_ae.records import ModelIdentity
@@ -255,3 +258,34 @@ def test_a_second_monitor_waits_until_the_first_is_gone(watching: Watching, capl
     said = [record.message for record in caplog.records if record.name == "stream_ae.monitor"]
     assert said == ["another monitor is in service", "monitor in service"]
     assert watching.runs.of(V1).points
+
+
+class Contested(InMemorySignal):
+    """Its second lock is somebody else's for an hour, in which they watch the pipeline."""
+
+    locks = 0
+    watching: Watching
+
+    @contextmanager
+    def lock(self, name: str, lease_s: float) -> Iterator[None]:
+        self.locks += 1
+        if self.locks == 2:
+            self.watching.clock.advance(3600)
+            self.watching.runs.of(V1).in_service = False
+            worker = replace(self.watching.worker, records=1_000_000)
+            self.report(worker, 1e6)
+            raise LockHeldError("monitor is locked by somebody else")
+        with super().lock(name, lease_s):
+            yield
+
+
+def test_what_another_monitor_has_seen_meanwhile_is_not_seen_again(watching: Watching) -> None:
+    contested = Contested(watching.redis)
+    contested.watching = watching
+    contested.report(watching.worker, 1e6)
+    stop = StopAfter(40, at_30=watching.redis.away, at_20=watching.redis.back)
+    monitor(replace(watching.world, signal=contested), Settings(monitor=watching.settings), stop)
+    run = watching.runs.of(V1)
+    assert contested.locks == 3
+    assert set(run.metric("throughput_records_s")) == {0.0}
+    assert run.in_service

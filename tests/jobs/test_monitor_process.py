@@ -9,9 +9,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from mlflow import MlflowClient
 
+from jobs.retrain import Outcome
 from stream_ae.clock import SystemClock
 from stream_ae.histogram import SCORE_BINS
 from stream_ae.ports import Health, WorkerStatus
@@ -20,6 +22,7 @@ from stream_ae.registry.signal import RedisSignal
 from stream_ae.settings import RedisSettings
 from tests.end_to_end.world import eventually
 
+CLOCK = SystemClock()
 MODEL = ModelIdentity("pump", "17", "17" * 32)
 
 
@@ -33,48 +36,80 @@ def monitoring(config: Path) -> "Iterator[subprocess.Popen[bytes]]":
         process.wait()
 
 
+class Watched:
+    """A pipeline with one worker that only says that it answers records."""
+
+    def __init__(self, servers: dict[str, str], pipeline: str, folder: Path, **monitor: object) -> None:
+        self.pipeline, self.config = pipeline, folder / "c.yaml"
+        self.client: Any = MlflowClient(servers["mlflow"])
+        settings = {
+            "pipeline": pipeline,
+            # Nobody is there.
+            "kafka": {"bootstrap_servers": "127.0.0.1:1", "connect_timeout_s": 0.5},
+            "redis": {"url": servers["redis"]},
+            "mlflow": {"tracking_uri": servers["mlflow"], "timeout_s": 60.0},
+            "monitor": {"every_s": 0.2, "drift_samples": 100, **monitor},
+            "retrain": {"lock_lease_s": 1.0},
+        }
+        self.config.write_text(yaml.safe_dump(settings))
+        self.signal = RedisSignal(RedisSettings.model_validate({"url": servers["redis"]}), pipeline, CLOCK)
+        self.answered = 0
+
+    def answer(self, score: float) -> None:
+        self.answered += 100
+        counts = SCORE_BINS.counts([score] * self.answered)
+        now_ms = CLOCK.wall_ms()
+        status = WorkerStatus("w", Health.RUNNING, MODEL, now_ms, 1, records=self.answered, scores=counts)
+        self.signal.report(status, 60.0)
+
+    def runs(self) -> list[Any]:
+        found = self.client.get_experiment_by_name(self.pipeline)
+        return list(self.client.search_runs([found.experiment_id])) if found is not None else []
+
+    def points(self, name: str) -> int:
+        """Of the one run, after some more records."""
+        self.answer(0.3)
+        return sum(len(self.client.get_metric_history(run.info.run_id, name)) for run in self.runs())
+
+
+@pytest.fixture
+def servers(redis_url: str, mlflow_uri: str) -> dict[str, str]:
+    return {"redis": redis_url, "mlflow": mlflow_uri}
+
+
 def test_a_killed_monitor_goes_on_in_its_run_and_a_stopped_one_exits_with_0(
-    redis_url: str, mlflow_uri: str, unique: Callable[[str], str], tmp_path: Path
+    servers: dict[str, str], unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    pipeline, config, client = unique("pump"), tmp_path / "c.yaml", MlflowClient(mlflow_uri)
-    settings = {
-        "pipeline": pipeline,
-        "redis": {"url": redis_url},
-        "mlflow": {"tracking_uri": mlflow_uri, "timeout_s": 60.0},
-        "monitor": {"every_s": 0.2, "drift_samples": 100},
-        "retrain": {"lock_lease_s": 1.0},
-    }
-    config.write_text(yaml.safe_dump(settings))
-    clock, answered = SystemClock(), 0
-
-    def curve(name: str, points: int) -> bool:
-        """Whether the run has so many points of a metric, while the worker goes on answering records."""
-        nonlocal answered
-        answered += 100
-        counts = SCORE_BINS.counts([0.3] * answered)
-        now_ms = clock.wall_ms()
-        workers.report(WorkerStatus("w", Health.RUNNING, MODEL, now_ms, 1, records=answered, scores=counts), 60.0)
-        found = client.get_experiment_by_name(pipeline)
-        runs = client.search_runs([found.experiment_id]) if found is not None else []
-        return bool(runs) and len(client.get_metric_history(runs[0].info.run_id, name)) >= points
-
-    with closing(RedisSignal(RedisSettings.model_validate({"url": redis_url}), pipeline, clock)) as workers:
-        with monitoring(config):
-            eventually(lambda: curve("score_psi", 3), "scores in MLflow")
-        with monitoring(config) as process:
-            before = len(client.get_metric_history(_run(client, pipeline).info.run_id, "workers"))
-            eventually(lambda: curve("workers", before + 3), "the monitor that was started again goes on")
+    watched = Watched(servers, unique("pump"), tmp_path)
+    with closing(watched.signal):
+        with monitoring(watched.config):
+            eventually(lambda: watched.points("score_psi") >= 3, "scores in MLflow")
+        before = watched.points("workers")
+        with monitoring(watched.config) as process:
+            eventually(lambda: watched.points("workers") >= before + 3, "the monitor that was started again goes on")
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
-    run = _run(client, pipeline)
+    (run,) = watched.runs()
     assert run.info.run_name == "version 17 in service"
     assert run.data.tags["stream_ae.deployed"] == MODEL.digest
     assert run.data.metrics["throughput_records_s"] > 0
 
 
-def _run(client: MlflowClient, pipeline: str) -> Any:
-    (run,) = client.search_runs([client.get_experiment_by_name(pipeline).experiment_id])
-    return run
+def test_drift_runs_the_retraining_as_a_child_and_its_end_is_told_in_the_run(
+    servers: dict[str, str], unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    watched = Watched(servers, unique("pump"), tmp_path, drift_looks=2, retrain_on_drift=True)
+
+    def told() -> bool:
+        watched.answer(3.5)
+        return any("ended" in run.data.tags.get("stream_ae.drift_retrain", "") for run in watched.runs())
+
+    with closing(watched.signal), monitoring(watched.config):
+        eventually(told, "the end of the retraining in MLflow")
+    (run,) = watched.runs()
+    # There is no Kafka to retrain from.
+    assert run.data.tags["stream_ae.drift_retrain"].endswith((f"code {Outcome.SERVER_AWAY}", f"code {Outcome.CONFIG}"))
+    assert run.data.tags["stream_ae.alert"].startswith("drift since ")
 
 
 def test_a_wrong_address_is_one_line_and_exit_2(tmp_path: Path) -> None:
