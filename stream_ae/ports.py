@@ -226,6 +226,10 @@ class WorkerStatus:
     problems:     one sentence each: a refused version and why, a server that is away.
     lost:         offsets that retention deleted before they were read, since the worker started.
     profiles:     which version of the stream profiles it has.
+    scores:       how many calibrated scores were in each of `histogram.SCORE_BINS` since `swapped_ms`.
+    latencies:    how many batches were in each of `telemetry.LATENCY_BINS` since the worker started.
+
+    The histograms are empty where a worker of another release says nothing of them.
     """
 
     worker: str
@@ -244,6 +248,8 @@ class WorkerStatus:
     problems: tuple[str, ...] = field(default=())
     lost: int = 0
     profiles: ModelIdentity | None = None
+    scores: tuple[int, ...] = ()
+    latencies: tuple[int, ...] = ()
 
 
 class ModelSignal(Protocol):
@@ -281,3 +287,44 @@ class ModelSignal(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedRun:
+    """Where the time in service of one version is written; `began_ms` is when it came into service first."""
+
+    id: str
+    began_ms: int
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Metrics at one time."""
+
+    at_ms: int
+    metrics: Mapping[str, float]
+
+
+class RunLog(Protocol):
+    """One run per deployed version, for people to look at. One writer at a time.
+
+    Every call raises TransientError when the server is away, ModelError when it refuses what it is given: then the run
+    may have been deleted, `open` it again.
+    """
+
+    def open(self, version: ModelIdentity, at_ms: int) -> DeployedRun:
+        """The run of the version with this digest, begun at `at_ms` if there is none; in service from now on."""
+        ...
+
+    def write(self, run: DeployedRun, points: Sequence[Point]) -> None:
+        """Add points; the same ones again change nothing."""
+        ...
+
+    def tag(self, run: DeployedRun, name: str, value: str) -> None:
+        """Set a tag; an empty value takes it away."""
+        ...
+
+    def close(self, run: DeployedRun) -> None:
+        """The version is out of service, until it is opened again."""
+        ...

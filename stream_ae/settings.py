@@ -235,6 +235,17 @@ class ScheduleSettings(Group):
     job_timeout_s: Seconds = Field(3600.0, description="a retraining that runs longer is ended")
 
 
+class MonitorSettings(Group):
+    every_s: Annotated[float, Field(gt=0)] = Field(60.0, description="workers are looked at, MLflow written this often")
+    drift_psi: Annotated[float, Field(gt=0)] = Field(
+        0.25, description="population stability index of the scores that is drift; over when it is below half of that"
+    )
+    drift_looks: Positive = Field(5, description="drift must hold for so many looks in a row")
+    drift_samples: Positive = Field(2000, description="the newest samples that the index is of, at least")
+    retrain_on_drift: bool = Field(False, description="drift runs a retraining, beside those of the schedule")
+    retrain_cooldown_s: Seconds = Field(6 * 3600.0, description="from one retraining for drift to the next, at least")
+
+
 class LogSettings(Group):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -262,6 +273,7 @@ class Settings(Group):
     retrain: RetrainSettings = RetrainSettings()
     adapt: AdaptSettings = AdaptSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    monitor: MonitorSettings = MonitorSettings()
     log: LogSettings = LogSettings()
 
     @property

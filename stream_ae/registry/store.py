@@ -13,8 +13,9 @@ from mlflow.exceptions import MlflowException
 
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.digest import folder_digest
-from stream_ae.errors import ConfigError, ModelError
+from stream_ae.errors import ModelError
 from stream_ae.records import ModelVersion
+from stream_ae.registry.experiment import experiment_id
 from stream_ae.registry.packaging import DATA_PATH, Place, packaged, parameters
 from stream_ae.registry.tracking import bounded, connect, over_http, says_exists, says_missing
 from stream_ae.settings import MlflowSettings
@@ -22,8 +23,6 @@ from stream_ae.settings import MlflowSettings
 CHAMPION = "champion"
 DIGEST = "digest"
 PAGE = 100
-# Without it the UI opens an experiment as one about language models.
-MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class MlflowStore:
@@ -47,11 +46,11 @@ class MlflowStore:
     ) -> ModelVersion:
         digest = folder_digest(folder)
         with bounded(self._uri, f"version of {self._name} not registered"):
-            experiment_id = self._experiment_id()
-            with self._run(experiment_id, {**tags, DIGEST: digest}) as run_id:
+            experiment = experiment_id(self._client, self._uri, self._name)
+            with self._run(experiment, {**tags, DIGEST: digest}) as run_id:
                 self._log_numbers(run_id, folder, metrics)
                 self._log_pictures(run_id, pictures or {})
-                model = self._log_model(experiment_id, run_id, folder)
+                model = self._log_model(experiment, run_id, folder)
                 made = self._create_version(run_id, model, {**tags, DIGEST: digest})
                 self._client.update_run(run_id, name=f"version {made.version}")
         return self._version_of(made, {})
@@ -105,28 +104,10 @@ class MlflowStore:
             raise ModelError(f"the files of version {version} of {self._name} are gone from MLflow: register it again")
         return destination
 
-    def _experiment_id(self) -> str:
-        """The pipeline's experiment, created explicitly: the default one keeps its files wherever it was made."""
-        found = self._client.get_experiment_by_name(self._name)
-        if found is None:
-            location = None if over_http(self._uri) else _artifacts_beside(self._uri)
-            try:
-                return str(self._client.create_experiment(self._name, location, tags=MACHINE_LEARNING))
-            except MlflowException as error:
-                if not says_exists(error):
-                    raise
-                # Somebody else was first.
-                found = self._client.get_experiment_by_name(self._name)
-        if found.lifecycle_stage != "active":
-            raise ConfigError(
-                f"experiment {self._name} is deleted in MLflow: restore it, or choose another pipeline name"
-            )
-        return str(found.experiment_id)
-
     @contextmanager
-    def _run(self, experiment_id: str, tags: Mapping[str, str]) -> Iterator[str]:
+    def _run(self, experiment: str, tags: Mapping[str, str]) -> Iterator[str]:
         """A run that ends as FINISHED, or as FAILED with the block."""
-        run_id = self._client.create_run(experiment_id, run_name="registering", tags=tags).info.run_id
+        run_id = self._client.create_run(experiment, run_name="registering", tags=tags).info.run_id
         try:
             yield run_id
         except BaseException:
@@ -149,8 +130,8 @@ class MlflowStore:
                 file.write_bytes(content)
                 self._client.log_artifact(run_id, str(file))
 
-    def _log_model(self, experiment_id: str, run_id: str, folder: Path) -> Any:
-        model = self._client.create_logged_model(experiment_id, self._name, run_id)
+    def _log_model(self, experiment: str, run_id: str, folder: Path) -> Any:
+        model = self._client.create_logged_model(experiment, self._name, run_id)
         with tempfile.TemporaryDirectory() as work:
             package = Path(work) / "model"
             packaged(folder, package, Place(run_id, model.model_id, model.artifact_location))
@@ -200,9 +181,3 @@ class MlflowStore:
             aliases=tuple(sorted(alias for alias, number in aliases.items() if number == version)),
             tags={name: text for name, text in found.tags.items() if name != DIGEST},
         )
-
-
-def _artifacts_beside(uri: str) -> str | None:
-    """A folder beside an SQLite file; other databases use MLflow's default."""
-    path = uri.removeprefix("sqlite:///")
-    return (Path(path).absolute().parent / "artifacts").as_uri() if path != uri else None

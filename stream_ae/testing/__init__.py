@@ -7,6 +7,7 @@ from stream_ae.testing.broker import InMemoryBroker, InMemoryRecord
 from stream_ae.testing.clock import ManualClock
 from stream_ae.testing.kafka import InMemoryReader, InMemorySink, InMemorySource
 from stream_ae.testing.registry import InMemoryRedis, InMemorySignal, InMemoryStore
+from stream_ae.testing.run_log import InMemoryRun, InMemoryRunLog
 from stream_ae.testing.transactions import InMemoryTransactionalSink
 
 __all__ = [
@@ -20,4 +21,6 @@ __all__ = [
     "InMemoryStore",
     "InMemoryRedis",
     "InMemorySignal",
+    "InMemoryRun",
+    "InMemoryRunLog",
 ]

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stream_ae.clock import Clock
+from stream_ae.histogram import SCORE_BINS, Counts, merged
 from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelIdentity, Partition
+from stream_ae.telemetry import LATENCY_BINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class _State:
     stalled: str | None = None
     lost: int = 0
     draining: bool = False
+    scores: Counts = SCORE_BINS.nothing
+    latencies: list[int] = field(default_factory=lambda: list(LATENCY_BINS.nothing))
 
 
 class StatusBoard:
@@ -50,18 +54,29 @@ class StatusBoard:
             self._state.model = model
             self._state.swapped_ms = self._clock.wall_ms()
             self._state.first_batch_ms = 0
+            self._state.scores = SCORE_BINS.nothing
 
     def profiled(self, profiles: ModelIdentity) -> None:
         """`profiles` are in service from the next batch on."""
         with self._lock:
             self._state.profiles = profiles
 
-    def answered(self, model: ModelIdentity, totals: Totals) -> None:
-        """A batch of `model` was produced."""
+    def answered(self, model: ModelIdentity, totals: Totals, scores: Counts = SCORE_BINS.nothing) -> None:
+        """A batch of `model` was produced, with so many scores in each bin."""
         with self._lock:
             self._state.totals = totals
-            if self._state.first_batch_ms == 0 and self._state.model == model:
+            # What was in flight when its version was replaced says nothing of the one in service.
+            if self._state.model != model:
+                return
+            self._state.scores = merged((self._state.scores, scores))
+            if self._state.first_batch_ms == 0:
                 self._state.first_batch_ms = self._clock.wall_ms()
+
+    def left(self, latency_s: float) -> None:
+        """A batch left so long after its oldest record had come."""
+        place = LATENCY_BINS.place(latency_s)
+        with self._lock:
+            self._state.latencies[place] += 1
 
     def positioned(self, lag: Mapping[Partition, int]) -> None:
         """The assigned partitions and how far each is from its end."""
@@ -116,6 +131,8 @@ class StatusBoard:
                 problems=(*([state.stalled] if state.stalled else []), *state.problems.values()),
                 lost=state.lost,
                 profiles=state.profiles,
+                scores=state.scores,
+                latencies=tuple(state.latencies),
             )
 
 

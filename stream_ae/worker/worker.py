@@ -4,7 +4,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,7 @@ from stream_ae.ports import RecordSource
 from stream_ae.records import Partition, Position
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log, WorkerMetrics
+from stream_ae.worker.flight import InFlight
 from stream_ae.worker.inference import Answer, Inferrer
 from stream_ae.worker.progress import Progress, Stage
 from stream_ae.worker.retention import RetentionCheck
@@ -56,15 +57,6 @@ class Flow:
     delivery: Delivery
 
 
-@dataclass(frozen=True, slots=True)
-class _InFlight:
-    work: Work
-    answer: "Future[Answer] | None"
-
-    def done(self) -> bool:
-        return self.answer is None or self.answer.done()
-
-
 class Worker:
     """Owns the polling thread; implements `AssignmentListener` for its source."""
 
@@ -80,7 +72,7 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._retention = RetentionCheck(flow.source, board, metrics, clock)
-        self._in_flight: deque[_InFlight] = deque()
+        self._in_flight: deque[InFlight] = deque()
         self._totals = Totals()
         self._paused: tuple[Partition, ...] = ()
         self._assigned: set[Partition] = set()
@@ -193,7 +185,7 @@ class Worker:
             if work is None:
                 return
             answer = self._device.submit(self._infer, work) if len(work.windows) else None
-            self._in_flight.append(_InFlight(work, answer))
+            self._in_flight.append(InFlight(work, answer))
 
     def _finish_answered(self) -> None:
         while self._in_flight and self._in_flight[0].done():
@@ -278,7 +270,7 @@ class Worker:
         with self._metrics.model_s.time():
             return self._inferrer.answer(work.model, work.windows)
 
-    def _finish(self, flight: _InFlight) -> None:
+    def _finish(self, flight: InFlight) -> None:
         try:
             outputs = self._completed(flight)
         except TooManyDeadLetters:
@@ -288,7 +280,7 @@ class Worker:
             if len(batch):
                 with self.progress.within(Stage.SINK):
                     self._delivery.produce(batch)
-        self._count(flight.work, outputs)
+        self._count(flight, outputs)
 
     def _settle_before_the_end(self) -> None:
         """Commit what has left, with its count: else every restart would let the same records leave once more."""
@@ -297,7 +289,7 @@ class Worker:
         except StreamAEError as error:
             log.warning("what left before the end is not committed", reason=str(error))
 
-    def _completed(self, flight: _InFlight) -> Outputs:
+    def _completed(self, flight: InFlight) -> Outputs:
         if flight.answer is None:
             return self._pipeline.complete(flight.work, None)
         answer = flight.answer.result()
@@ -306,12 +298,12 @@ class Worker:
             self._slot.recent_windows = flight.work.windows
         return self._pipeline.complete(flight.work, answer.inference, answer.failed)
 
-    def _count(self, work: Work, outputs: Outputs) -> None:
-        before, dead = self._totals, sum(outputs.rejected.values())
+    def _count(self, flight: InFlight, outputs: Outputs) -> None:
+        work, before, dead = flight.work, self._totals, sum(outputs.rejected.values())
         self._totals = Totals(
             before.records + outputs.records, before.flagged + outputs.flagged_samples, before.dead_letters + dead
         )
-        self._board.answered(work.model.identity, self._totals)
+        self._board.answered(work.model.identity, self._totals, flight.scores())
         metrics = self._metrics
         metrics.batches.inc()
         metrics.records.inc(outputs.records)
@@ -321,7 +313,9 @@ class Worker:
         for reason, count in outputs.rejected.items():
             metrics.dead_letters.labels(reason.value).inc(count)
         if work.oldest_ms >= 0:
-            metrics.latency_s.observe(max(self._clock.wall_ms() - work.oldest_ms, 0) / 1000)
+            latency_s = max(self._clock.wall_ms() - work.oldest_ms, 0) / 1000
+            metrics.latency_s.observe(latency_s)
+            self._board.left(latency_s)
 
     def _commit(self, timeout_s: float = math.inf) -> None:
         positions = self._pipeline.positions()

@@ -123,7 +123,9 @@ def test_announcers_at_the_same_time_leave_one_of_them_desired_and_all_in_the_hi
 
 def test_statuses_come_back_whole_and_by_name(connect: Connect) -> None:
     worker, job = connect(), connect()
-    full = _status("b", partitions=("raw/0", "raw/1"), problems=("MLflow is away",), lag=12, address="127.0.0.1:80")
+    full = _status(
+        "b", partitions=("raw/0", "raw/1"), problems=("MLflow is away",), lag=12, address="127.0.0.1:80", scores=(1, 2)
+    )
     worker.report(full, 60.0)
     worker.report(_status("a", health=Health.WAITING, model=None), 60.0)
     assert job.workers() == [_status("a", health=Health.WAITING, model=None), full]

@@ -1,7 +1,11 @@
 """What a worker says of itself."""
 
-from stream_ae.ports import Health
+import msgspec
+
+from stream_ae.histogram import SCORE_BINS
+from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelIdentity, Partition
+from stream_ae.telemetry import LATENCY_BINS
 from stream_ae.testing import ManualClock
 from stream_ae.worker.status import StatusBoard, Totals
 
@@ -58,3 +62,35 @@ def test_lag_is_summed_and_partitions_are_listed_in_order() -> None:
     board.positioned({Partition("raw", 1): 5, Partition("raw", 0): 7})
     assert board.snapshot().lag == 12
     assert board.snapshot().partitions == ("raw/0", "raw/1")
+
+
+def test_scores_are_counted_since_the_version_came_into_service() -> None:
+    board = StatusBoard("w", ManualClock())
+    board.swapped(V1)
+    board.answered(V1, Totals(), SCORE_BINS.counts([0.1, 0.1, 7.0]))
+    board.answered(V1, Totals(), SCORE_BINS.counts([0.3]))
+    assert board.snapshot().scores == (2, 1, 0, 0, 0, 0, 0, 0, 0, 1)
+    board.swapped(V2)
+    assert board.snapshot().scores == SCORE_BINS.nothing
+    board.answered(V1, Totals(), SCORE_BINS.counts([0.1]))
+    assert board.snapshot().scores == SCORE_BINS.nothing
+
+
+def test_latencies_are_counted_since_the_worker_started() -> None:
+    board = StatusBoard("w", ManualClock())
+    board.left(0.002)
+    board.swapped(V1)
+    board.left(99.0)
+    assert board.snapshot().latencies == LATENCY_BINS.counts([0.002, 99.0])
+
+
+def test_releases_that_do_not_know_of_histograms_are_read_and_read_on() -> None:
+    board = StatusBoard("w", ManualClock())
+    board.swapped(V1)
+    board.answered(V1, Totals(records=3), SCORE_BINS.counts([0.1]))
+    written = msgspec.json.decode(msgspec.json.encode(board.snapshot()))
+    before = {name: value for name, value in written.items() if name not in ("scores", "latencies")}
+    read = msgspec.convert(before, WorkerStatus)
+    assert (read.records, read.scores, read.latencies) == (3, (), ())
+    # They in turn pass over what they do not know.
+    assert msgspec.json.decode(msgspec.json.encode({**before, "newer": [1]}), type=WorkerStatus) == read

@@ -1,0 +1,228 @@
+"""Watch the workers of a pipeline and write to MLflow how each deployed version does; retrain when scores drift.
+
+    python -m jobs.monitor --config stream-ae.yaml
+
+Ends on SIGTERM or SIGINT, and ends a retraining that is under way with it. A second one waits until the first is gone.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.one_shot import EXIT_CONFIG, TAG
+from jobs.schedule import JobProcess, job_command
+from stream_ae.clock import Clock, SystemClock
+from stream_ae.configuration import load
+from stream_ae.errors import ConfigError, LockHeldError, TransientError
+from stream_ae.ports import ModelSignal, Point
+from stream_ae.records import ModelIdentity
+from stream_ae.registry.deployed import MlflowRuns
+from stream_ae.registry.drift import DriftLook, DriftState, DriftWatch, RetrainTrigger
+from stream_ae.registry.ledger import Ledger
+from stream_ae.registry.looks import Looks, Seen
+from stream_ae.registry.signal import RedisSignal
+from stream_ae.settings import MonitorSettings, Settings
+from stream_ae.telemetry import Log, set_up_logging
+from stream_ae.worker.stopping import stop_on_signals
+
+log = Log("monitor")
+
+ALERT = f"{TAG}alert"
+DRIFT_RETRAIN = f"{TAG}drift_retrain"
+# How often it is tried to become the monitor in service.
+LOCK_RETRY_S = 5.0
+# Exit codes of `jobs.retrain` after which there is nothing more to try for this drift: promoted, or judged no better.
+ANSWERS = (0, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the monitor talks to; `retrain` starts a retraining and gives its exit code when it has ended."""
+
+    signal: ModelSignal
+    ledger: Ledger
+    clock: Clock
+    retrain: Callable[[], "Future[int]"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Retraining:
+    model: ModelIdentity
+    begun: str
+    code: "Future[int]"
+
+
+class Monitor:
+    """One writer's memory between looks."""
+
+    def __init__(self, world: World, settings: MonitorSettings) -> None:
+        self._world = world
+        self._settings = settings
+        self._looks = Looks()
+        self._trigger = RetrainTrigger(settings)
+        self._watches: dict[str, DriftWatch] = {}
+        self._in_service: dict[str, ModelIdentity] = {}
+        self._retraining: _Retraining | None = None
+        self._redis_away = False
+
+    def serve(self, stop: threading.Event) -> None:
+        """Look and write until `stop`, or until Redis is back: meanwhile the lock may have become another's."""
+        while not stop.is_set():
+            try:
+                if self._redis_away:
+                    self._world.signal.desired()
+                    self._redis_away = False
+                    log.info("Redis is back")
+                    return
+                self.look()
+            except TransientError as error:
+                if not self._redis_away:
+                    log.warning("workers not seen", reason=str(error))
+                self._redis_away = True
+            self.write()
+            self._world.clock.wait(stop, self._settings.every_s)
+
+    def look(self) -> None:
+        """One look at the workers. Raises TransientError, with nothing changed, when Redis is away."""
+        at_ms = self._world.clock.wall_ms()
+        workers, desired = self._world.signal.workers(), self._world.signal.desired()
+        seen = self._looks.look(workers, desired.model if desired is not None else None, at_ms)
+        self._hear_of_retraining()
+        for one in seen:
+            self._judge(one, at_ms)
+        self._leave({one.model.digest: one.model for one in seen})
+
+    def write(self) -> None:
+        """What was seen, to MLflow, if it takes it."""
+        for run in self._world.ledger.write():
+            if told := run.tags.get(DRIFT_RETRAIN):
+                self._trigger.recall(_read_ms(told))
+
+    def forget(self) -> None:
+        """Somebody else is the monitor: what workers do meanwhile is theirs to write."""
+        self._looks.forget()
+        self._watches.clear()
+        self._in_service.clear()
+        self._world.ledger.reopen()
+
+    def _judge(self, seen: Seen, at_ms: int) -> None:
+        drift = self._watches.setdefault(seen.model.digest, DriftWatch(self._settings)).look(seen.scores)
+        psi = {} if math.isnan(drift.psi) else {"score_psi": drift.psi}
+        self._world.ledger.note(seen.model, Point(at_ms, {**seen.metrics, **psi}))
+        if drift.changed:
+            self._tell(seen.model, drift, at_ms)
+        if drift.state is DriftState.DRIFTING and self._retraining is None:
+            self._retrain(seen.model, at_ms)
+
+    def _tell(self, model: ModelIdentity, drift: DriftLook, at_ms: int) -> None:
+        if drift.state is not DriftState.DRIFTING:
+            # Also of an alert that the monitor before this one has left.
+            self._world.ledger.tag(model, ALERT, "")
+            self._trigger.rearm(model.digest)
+            log.info("scores as calibrated", version=model.version, psi=drift.psi)
+            return
+        alert = f"drift since {_written(at_ms)}: PSI {drift.psi:.2f} of {drift.samples} scores"
+        self._world.ledger.tag(model, ALERT, alert)
+        log.warning("scores drift", version=model.version, psi=drift.psi, samples=drift.samples)
+
+    def _retrain(self, model: ModelIdentity, at_ms: int) -> None:
+        if not self._trigger.due(model.digest, at_ms):
+            return
+        self._trigger.started(model.digest, at_ms)
+        begun = _written(at_ms)
+        self._world.ledger.tag(model, DRIFT_RETRAIN, f"{begun} started")
+        log.warning("retraining for drift", version=model.version)
+        self._retraining = _Retraining(model, begun, self._world.retrain())
+
+    def _hear_of_retraining(self) -> None:
+        under_way = self._retraining
+        if under_way is None or not under_way.code.done():
+            return
+        code = under_way.code.result()
+        self._retraining = None
+        self._world.ledger.tag(under_way.model, DRIFT_RETRAIN, f"{under_way.begun} ended with exit code {code}")
+        log.info("retraining for drift ended", version=under_way.model.version, exit_code=code)
+        if code not in ANSWERS:
+            self._trigger.rearm(under_way.model.digest)
+
+    def _leave(self, now: dict[str, ModelIdentity]) -> None:
+        for digest, model in self._in_service.items():
+            if digest not in now:
+                self._watches.pop(digest, None)
+                self._world.ledger.tag(model, ALERT, "")
+                self._world.ledger.leave(model)
+        self._in_service = now
+
+
+def monitor(world: World, settings: Settings, stop: threading.Event) -> None:
+    """Be the monitor of the pipeline until `stop` is set, as soon as no other one is."""
+    one = Monitor(world, settings.monitor)
+    said = ""
+    while not stop.is_set():
+        try:
+            with world.signal.lock("monitor", settings.retrain.lock_lease_s):
+                log.info("monitor in service", pipeline=settings.pipeline)
+                said = ""
+                one.serve(stop)
+            continue
+        except TransientError as error:
+            held = isinstance(error, LockHeldError)
+            waiting = "another monitor is in service" if held else "monitor not in service"
+            if held:
+                one.forget()
+            if waiting != said:
+                log.warning(waiting, reason=str(error))
+            said = waiting
+        world.clock.wait(stop, LOCK_RETRY_S)
+
+
+def _written(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat()
+
+
+def _read_ms(told: str) -> int:
+    """When the retraining that a tag tells of began; 0 if somebody wrote something else into it."""
+    try:
+        return round(datetime.fromisoformat(told.split()[0]).timestamp() * 1000)
+    except ValueError:
+        return 0
+
+
+def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
+    """Monitor the pipeline of `settings` until `stop` is set."""
+    clock = SystemClock()
+    ledger = Ledger(MlflowRuns(settings.mlflow, settings.pipeline))
+    job = JobProcess(job_command("retrain", config), settings.schedule.job_timeout_s)
+    signal = RedisSignal(settings.redis, settings.pipeline, clock)
+    with closing(signal), ThreadPoolExecutor(1, thread_name_prefix="retrain") as pool:
+        try:
+            monitor(World(signal, ledger, clock, partial(pool.submit, job.run)), settings, stop)
+        finally:
+            job.stop()
+    log.info("monitor stopped")
+    return 0
+
+
+def main(config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None) -> None:
+    """Write to MLflow how every deployed version does, until stopped."""
+    try:
+        settings = load(config).settings
+        set_up_logging(settings.log.level)
+        with stop_on_signals() as stop:
+            raise typer.Exit(run(settings, config, stop))
+    except ConfigError as error:
+        typer.echo(f"monitor: error: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIG) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,122 @@
+"""The monitor as the process that users run, on a real Redis and a real MLflow: killed, started again, stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from jobs.retrain import Outcome
+from stream_ae.clock import SystemClock
+from stream_ae.histogram import SCORE_BINS
+from stream_ae.ports import Health, WorkerStatus
+from stream_ae.records import ModelIdentity
+from stream_ae.registry.signal import RedisSignal
+from stream_ae.settings import RedisSettings
+from tests.end_to_end.world import eventually
+
+CLOCK = SystemClock()
+MODEL = ModelIdentity("pump", "17", "17" * 32)
+
+
+@contextmanager
+def monitoring(config: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    process = subprocess.Popen([sys.executable, "-m", "jobs.monitor", "--config", str(config)])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Watched:
+    """A pipeline with one worker that only says that it answers records."""
+
+    def __init__(self, servers: dict[str, str], pipeline: str, folder: Path, **monitor: object) -> None:
+        self.pipeline, self.config = pipeline, folder / "c.yaml"
+        self.client: Any = MlflowClient(servers["mlflow"])
+        settings = {
+            "pipeline": pipeline,
+            # Nobody is there.
+            "kafka": {"bootstrap_servers": "127.0.0.1:1", "connect_timeout_s": 0.5},
+            "redis": {"url": servers["redis"]},
+            "mlflow": {"tracking_uri": servers["mlflow"], "timeout_s": 60.0},
+            "monitor": {"every_s": 0.2, "drift_samples": 100, **monitor},
+            "retrain": {"lock_lease_s": 1.0},
+        }
+        self.config.write_text(yaml.safe_dump(settings))
+        self.signal = RedisSignal(RedisSettings.model_validate({"url": servers["redis"]}), pipeline, CLOCK)
+        self.answered = 0
+
+    def answer(self, score: float) -> None:
+        self.answered += 100
+        counts = SCORE_BINS.counts([score] * self.answered)
+        now_ms = CLOCK.wall_ms()
+        status = WorkerStatus("w", Health.RUNNING, MODEL, now_ms, 1, records=self.answered, scores=counts)
+        self.signal.report(status, 60.0)
+
+    def runs(self) -> list[Any]:
+        found = self.client.get_experiment_by_name(self.pipeline)
+        return list(self.client.search_runs([found.experiment_id])) if found is not None else []
+
+    def points(self, name: str) -> int:
+        """Of the one run, after some more records."""
+        self.answer(0.3)
+        return sum(len(self.client.get_metric_history(run.info.run_id, name)) for run in self.runs())
+
+
+@pytest.fixture
+def servers(redis_url: str, mlflow_uri: str) -> dict[str, str]:
+    return {"redis": redis_url, "mlflow": mlflow_uri}
+
+
+def test_a_killed_monitor_goes_on_in_its_run_and_a_stopped_one_exits_with_0(
+    servers: dict[str, str], unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    watched = Watched(servers, unique("pump"), tmp_path)
+    with closing(watched.signal):
+        with monitoring(watched.config):
+            eventually(lambda: watched.points("score_psi") >= 3, "scores in MLflow")
+        before = watched.points("workers")
+        with monitoring(watched.config) as process:
+            eventually(lambda: watched.points("workers") >= before + 3, "the monitor that was started again goes on")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+    (run,) = watched.runs()
+    assert run.info.run_name == "version 17 in service"
+    assert run.data.tags["stream_ae.deployed"] == MODEL.digest
+    assert run.data.metrics["throughput_records_s"] > 0
+
+
+def test_drift_runs_the_retraining_as_a_child_and_its_end_is_told_in_the_run(
+    servers: dict[str, str], unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    watched = Watched(servers, unique("pump"), tmp_path, drift_looks=2, retrain_on_drift=True)
+
+    def told() -> bool:
+        watched.answer(3.5)
+        return any("ended" in run.data.tags.get("stream_ae.drift_retrain", "") for run in watched.runs())
+
+    with closing(watched.signal), monitoring(watched.config):
+        eventually(told, "the end of the retraining in MLflow")
+    (run,) = watched.runs()
+    # There is no Kafka to retrain from.
+    assert run.data.tags["stream_ae.drift_retrain"].endswith((f"code {Outcome.SERVER_AWAY}", f"code {Outcome.CONFIG}"))
+    assert run.data.tags["stream_ae.alert"].startswith("drift since ")
+
+
+def test_a_wrong_address_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    environment = {**os.environ, "STREAM_AE_MLFLOW__TRACKING_URI": "nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.monitor"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("monitor: error: mlflow.tracking_uri 'nowhere'")
+    assert done.stderr.count("\n") == 1
