@@ -39,8 +39,9 @@ def _sampled(rows: Sequence[Sampled]) -> list[str]:
         "| model | codes from | distance | training, s | sampling, s |",
         "|---|---|---|---|---|",
     ]
-    for row in rows:
-        lines.append(f"| {row.model} | {row.source} | {row.distance:.1f} | {row.train_s:.0f} | {row.sample_s:.1f} |")
+    lines += [
+        f"| {row.model} | {row.source} | {row.distance:.1f} | {row.train_s:.0f} | {row.sample_s:.1f} |" for row in rows
+    ]
     return [*lines, ""]
 
 
