@@ -78,7 +78,7 @@ bench: $(READY) ## Measurements, as ratios to the raw echo loop
 	$(BIN)/python -m pytest -m bench -s -q tests/benchmarks $(PYTEST_ARGS)
 
 .PHONY: chaos
-chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each in CHAOS_JOBS=4 worlds at once, and write docs/RELIABILITY.md
+chaos: $(READY) ## Break everything, CHAOS_ROUNDS=20 times each in CHAOS_JOBS=4 worlds at once; writes docs/RELIABILITY.md
 	$(if $(CHAOS_GO_ON),,rm -rf var/chaos)
 	$(BIN)/python -m pytest -m chaos -q -n $(CHAOS_JOBS) tests/chaos $(PYTEST_ARGS)
 

@@ -15,7 +15,8 @@ from tests.chaos.rounds import MODELS, Theatre
 from tests.page import PAGE
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "var" / "chaos" / "results.jsonl"
+RECORDS = os.environ.get("CHAOS_RECORDS", "json")
+RESULTS = ROOT / "var" / "chaos" / f"results-{RECORDS}.jsonl"
 ROUNDS = ROOT / "var" / "chaos" / "rounds"
 
 
@@ -42,7 +43,7 @@ def report() -> Callable[[Row], None]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the page from everything that is kept: once, when all processes of `make chaos` are through."""
     if session.config.option.markexpr == "chaos" and not hasattr(session.config, "workerinput") and RESULTS.exists():
-        write_page(PAGE, kept(RESULTS))
+        write_page(PAGE, kept(RESULTS), RECORDS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -58,19 +58,24 @@ def kept(file: Path) -> list[Row]:
     return [Row(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def write_page(page: Path, rows: Sequence[Row]) -> None:
-    """Put the table of all rounds into the page."""
-    write_section(page, "chaos", "make chaos", _section(rows))
+def write_page(page: Path, rows: Sequence[Row], records: str = "json") -> None:
+    """Put the table of all rounds with such records into the page."""
+    if records == "images":
+        sent = "frames of 16 x 20 pixels, some with a defect, 5 % no frames"
+        write_section(page, "chaos images", "make chaos CHAOS_RECORDS=images", _section(rows, "Faults, frames", sent))
+    else:
+        sent = "single samples, blocks, missing values, 5 % broken records"
+        write_section(page, "chaos", "make chaos", _section(rows, "Faults", sent))
 
 
-def _section(rows: Sequence[Row]) -> list[str]:
+def _section(rows: Sequence[Row], title: str, sent: str) -> list[str]:
     records, rounds = sum(row.records for row in rows), len(rows)
     streams = PARTITIONS * STREAMS_PER_PARTITION
     lines = [
-        "## Faults",
+        f"## {title}",
         "",
-        f"{rounds} rounds, {records:,} records. In each round, {streams} streams on {PARTITIONS} partitions (single "
-        "samples, blocks, missing values, 5 % broken records) are sent to a real broker while "
+        f"{rounds} rounds, {records:,} records. In each round, {streams} streams on {PARTITIONS} partitions "
+        f"({sent}) are sent to a real broker while "
         f"{WORKERS} worker processes answer them and the fault strikes. Then every output is compared with what the "
         "offline detector says of the same streams undisturbed.",
         "",

@@ -1,5 +1,6 @@
 """Kill anything at any moment and the topics stay right: all faults with `make chaos`, two of them always."""
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,8 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.reliability import Row, failed_row, row_of
 from tests.chaos.rounds import Plan, Played, Theatre, play
 
+# `make chaos CHAOS_RECORDS=images` plays all rounds with frames.
+RECORDS = os.environ.get("CHAOS_RECORDS", "json")
 DELIVERIES = ("at_least_once", "exactly_once")
 # Cheap ones that need most of the machinery: a takeover with a rewind, and a handover. Crossed, they are in
 # `tests/end_to_end`: `test_a_killed_worker_loses_nothing_...` and `test_what_a_killed_worker_left_uncommitted_...`.
@@ -39,7 +42,7 @@ def test_a_short_round_with_frames_leaves_the_topics_right(theatre: Theatre, fau
 def test_after_every_fault_the_topics_are_right(
     theatre: Theatre, report: Callable[[Row], None], fault: str, delivery: str, round_number: int
 ) -> None:
-    plan = Plan(fault, delivery, round_number)
+    plan = Plan(fault, delivery, round_number, RECORDS)
     try:
         played = play(theatre, plan)
     except (AssertionError, StreamAEError) as error:
