@@ -13,6 +13,8 @@ from stream_ae.records import RecordBatch
 STATE_STYLES = {"open": "bold red", "ongoing": "red", "close": "green"}
 PREVIEW = 80
 VALUES_SHOWN = 6
+# How the files begin that frames come in.
+IMAGES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "npy": b"\x93NUMPY"}
 
 
 def as_text(which: str, batch: RecordBatch, row: int) -> Text:
@@ -47,6 +49,7 @@ def _sample(batch: RecordBatch, row: int) -> Text:
         line.append(f"  {value.get('stream', _text(batch.keys[row]))}", "cyan")
         line.append(f"  {_values(value.get('values'))}", "default")
     else:
+        line.append(f"  {headers.get('stream') or _text(batch.keys[row])}", "cyan")
         line.append(f"  {_preview(batch.values[row])}", "default")
     if "stream-ae-score" in headers:
         flagged = headers.get("stream-ae-flag") == "1"
@@ -67,6 +70,9 @@ def _flagged(batch: RecordBatch, row: int) -> Text:
         seen, expected = _number(channel.get("observed")), _number(channel.get("expected"))
         line.append(f"  {channel.get('name')}", "yellow")
         line.append(f" {seen}, expected {expected} ({_share(channel.get('share'))})", "default")
+    for region in (value.get("regions") or [])[:1]:
+        size, where = (f"{region.get(a)} x {region.get(b)}" for a, b in (("width", "height"), ("x", "y")))
+        line.append(f"  {size} pixels at {where}", "yellow")
     model = value.get("model") or {}
     return line.append(f"  {model.get('name')}/{model.get('version')}", "dim")
 
@@ -99,6 +105,9 @@ def _preview(value: bytes | None) -> str:
     """The beginning of any bytes on one line; `(null)` for a tombstone."""
     if value is None:
         return "(null)"
+    for name, magic in IMAGES.items():
+        if value.startswith(magic):
+            return f"{name} ({len(value):,} bytes)"
     shown = value[:PREVIEW].decode(errors="backslashreplace").encode("unicode_escape").decode()
     return shown + (f"... ({len(value):,} bytes)" if len(value) > PREVIEW else "")
 

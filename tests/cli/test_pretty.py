@@ -31,6 +31,18 @@ def test_a_cleaned_record_shows_stream_values_score_and_model() -> None:
     assert shown == "1970-01-01T00:00:00.000Z  pump-1  flow=1.235 heat=-  score 2.5  anomaly  pumps/3"
 
 
+def test_a_frame_is_named_by_what_it_is() -> None:
+    headers = [("stream", b"roof"), ("stream-ae-score", b"0.5"), ("stream-ae-flag", b"0")]
+    shown = as_text("cleaned", record(b"\x89PNG\r\n\x1a\n" + b"\0" * 92, headers), 0).plain
+    assert "  roof  PNG (100 bytes)  score 0.5" in shown
+
+
+def test_a_flagged_frame_shows_the_size_and_the_place_of_its_worst_region() -> None:
+    region = {"x": 4, "y": 1, "width": 3, "height": 2, "error": 9.0}
+    shown = as_text("flagged", record(json.dumps(FLAGGED | {"regions": [region]}).encode()), 0).plain
+    assert "3 x 2 pixels at 4 x 1" in shown
+
+
 def test_a_flagged_record_shows_state_score_and_guilty_channels() -> None:
     shown = as_text("flagged", record(json.dumps(FLAGGED).encode()), 0).plain
     for text in ("open", "pump-1", "score 3.5 (threshold 2.3)", "flow 9, expected 1.25 (75%)", "pumps/3"):
