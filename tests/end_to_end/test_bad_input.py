@@ -16,6 +16,7 @@ from tests.end_to_end.world import (
     START_MS,
     PipelineOnServers,
     good_records,
+    limit_records,
     record,
 )
 
@@ -109,9 +110,11 @@ def test_a_dead_letter_topic_that_cannot_be_written_stops_the_worker_before_the_
     pipeline = make_pipeline("unwritable", kafka={"driver": driver})
     pipeline.publish(model_folders[0])
     narrow = f"{pipeline.settings.topics.dead_letters}-narrow"
-    create_topics(pipeline.settings.kafka, [TopicSpec(narrow, 1, config={"max.message.bytes": "300"})])
-    pipeline.send([*good_records("s", 3), b"x" * 1000])
+    create_topics(pipeline.settings.kafka, [TopicSpec(narrow, 1)])
     worker = pipeline.start_worker(topics={"dead_letters": narrow})
+    pipeline.await_running()
+    limit_records(pipeline, narrow, 300)
+    pipeline.send([*good_records("s", 3), b"x" * 1000])
     error = worker.await_end()
     pipeline.workers.clear()
     assert isinstance(error, DeliveryError), error

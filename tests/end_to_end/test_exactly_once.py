@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from stream_ae.errors import ConfigError
 from stream_ae.kafka.admin import group_lag
 from tests.end_to_end.feeder import Feeder, assert_as_offline, audited
 from tests.end_to_end.process import WorkerProcess
-from tests.end_to_end.world import PipelineOnServers, eventually, good_records, with_changes
+from tests.end_to_end.world import PipelineOnServers, eventually, good_records, limit_records, with_changes
 
 Make = Callable[..., PipelineOnServers]
 Start = Callable[..., WorkerProcess]
@@ -147,25 +145,16 @@ def test_a_worker_that_wakes_up_to_find_its_slot_taken_writes_nothing_and_asks_f
 def test_records_that_the_broker_refuses_for_a_while_are_aborted_and_written_once_in_the_end(
     pipeline: PipelineOnServers, model_folders: Sequence[Path]
 ) -> None:
-    # A batch of them is larger, a transaction's marker is not.
-    limit_cleaned_records(pipeline, 300)
-    pipeline.send(good_records("s0", 50, seed=0))
     pipeline.start_worker()
     pipeline.await_running()
+    # A batch of them is larger, a transaction's marker is not.
+    limit_records(pipeline, pipeline.settings.topics.cleaned, 300)
+    pipeline.send(good_records("s0", 50, seed=0))
     eventually(lambda: aborts_of(pipeline) >= 2, "transactions are aborted")
     assert pipeline.cleaned.values == []
-    limit_cleaned_records(pipeline, 1_000_000)
+    limit_records(pipeline, pipeline.settings.topics.cleaned, 1_000_000)
     await_all_committed(pipeline)
     assert_once(pipeline, 50, model_folders[0])
-
-
-def limit_cleaned_records(pipeline: PipelineOnServers, max_bytes: int) -> None:
-    client = KafkaAdminClient(bootstrap_servers=pipeline.settings.kafka.bootstrap_servers)
-    resource = ConfigResource(
-        ConfigResourceType.TOPIC, pipeline.settings.topics.cleaned, {"max.message.bytes": str(max_bytes)}
-    )
-    client.alter_configs([resource])
-    client.close()
 
 
 def aborts_of(pipeline: PipelineOnServers) -> float:

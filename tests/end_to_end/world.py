@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import StreamAEError
@@ -173,6 +175,20 @@ class PipelineOnServers:
             lambda: any(w.worker == name and w.health in (Health.RUNNING, Health.DEGRADED) for w in self.status()),
             f"worker {name} runs",
         )
+
+
+def limit_records(pipeline: PipelineOnServers, topic: str, max_bytes: int) -> None:
+    """The brokers take no larger record for a topic from now on; a worker that starts now would refuse to."""
+    name = "max.message.bytes"
+    client = KafkaAdminClient(bootstrap_servers=pipeline.settings.kafka.bootstrap_servers)
+
+    def limited() -> bool:
+        found = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {name: None})], False, "all")
+        return int(found["topic"][topic][name]["value"]) == max_bytes
+
+    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {name: str(max_bytes)})])
+    eventually(limited, f"records of topic {topic} are limited")
+    client.close()
 
 
 def raw_batch(
