@@ -31,6 +31,7 @@ from stream_ae.training.adapt import adapted
 from stream_ae.training.choose import chosen_for
 from stream_ae.training.images import ImageReport, train_frames
 from stream_ae.training.images.collect import colours
+from stream_ae.training.images.frames import LEAST_FRAMES
 
 CHUNK = 2048
 """Rows answered at once, so that memory does not grow with the array."""
@@ -134,6 +135,11 @@ class AutoencoderDetector:
         return self
 
     def _fit_frames(self, frames: Float32) -> Self:
+        if len(frames) < LEAST_FRAMES:
+            raise ConfigError(
+                f"x has shape {frames[:, 0].shape if frames.shape[1] == 1 else frames.shape}, which is taken for "
+                f"{len(frames)} images; at least {LEAST_FRAMES} are needed. Rows of readings are (N, C)"
+            )
         trained = train_frames(frames, colours(frames.shape[1]), self._options())
         self.detector_, self.report_ = trained.detector, trained.report
         self.n_features_in_ = math.prod(frames.shape[1:])

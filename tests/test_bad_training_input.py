@@ -12,7 +12,7 @@ from stream_ae.errors import StreamAEError
 from stream_ae.settings import ModelKind
 
 Rows = NDArray[np.float64]
-KINDS = sorted(set(get_args(ModelKind)) - {"auto"})
+KINDS = sorted(kind for kind in get_args(ModelKind) if kind != "auto" and not kind.startswith("conv2d"))
 WINDOW = 8
 HIT = 150
 """The row that the tests spoil."""
@@ -183,7 +183,7 @@ def test_any_type_of_numbers_trains(dtype: type) -> None:
         (_rows() * 1e39, "infinite in float32"),
         (_rows() * np.array([1.0, 1e-39, 1.0]), "'x1' holds no value above .*too small"),
         ([[1.0, 2.0], [3.0]], "rows of different lengths"),
-        (_rows()[None], r"shape \(1, 400, 3\)"),
+        (_rows()[None], r"shape \(1, 400, 3\), which is taken for 1 images.*readings are \(N, C\)"),
     ],
 )
 def test_what_nothing_can_be_learnt_from_is_refused_in_one_sentence(x: Rows, problem: str) -> None:

@@ -150,7 +150,7 @@ def test_codes_are_decoded_to_images_and_what_has_a_prior_is_sampled(detector: A
 @pytest.mark.parametrize(
     ("x", "problem"),
     [
-        (np.zeros((3, 1, 16, 20)), "3 frames with a pixel in them, at least 20"),
+        (np.zeros((3, 1, 16, 20)), "taken for 3 images; at least 20"),
         (np.full((40, 16, 20), np.nan), "0 frames with a pixel"),
         (np.zeros((40, 0, 16, 20)), "0 frames with a pixel"),
         (np.zeros((2, 40, 1, 16, 20)), r"shape \(2, 40, 1, 16, 20\)"),
