@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import orjson
 import psutil
@@ -17,20 +18,26 @@ import pytest
 from pydantic import SecretStr
 
 from stream_ae.clock import SystemClock
+from stream_ae.flow.images.codec import encode_frame
+from stream_ae.flow.images.frame import FrameFormat, FrameKind
 from stream_ae.kafka.admin import TopicSpec, create_topics
 from stream_ae.kafka.driver import open_reader, open_sink
 from stream_ae.models.serialization import save
+from stream_ae.models.version import save as save_version
 from stream_ae.ports import Desired, Health, RecordReader
 from stream_ae.records import NO_HEADERS, Float32, OutgoingBatch
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import KafkaSettings, MlflowSettings, RedisSettings, TrainingSettings
 from stream_ae.training import train
+from stream_ae.training.images import train_frames
 from tests.benchmarks.test_echo_bench import Rate, echo_rate
+from tests.models.images.conftest import disks
 
 pytestmark = pytest.mark.bench
 
 RECORDS = 300_000
+FRAMES = 4000
 STREAMS = 100
 CHANNELS = tuple(f"sensor_{number}" for number in range(8))
 CLOCK = SystemClock()
@@ -139,19 +146,48 @@ def test_worker_against_the_echo_loop(
     n = RECORDS if driver == "confluent" else RECORDS // 3
     with pinned():
         echo = echo_rate(driver, kafka_servers, n)
+    environment = environment_of(driver, kafka_servers, redis_url, mlflow_uri, tmp_path)
+    figures = worker_figures(driver, environment, list(payloads(n)), version_folder, tmp_path / "log")
+    print(f"\n{driver}, {n:,} records, JSON with 8 named values, window 32, one core for the client")
+    show(echo, figures)
+
+
+def test_worker_on_frames_against_the_echo_loop(
+    kafka_servers: str, redis_url: str, mlflow_uri: str, tmp_path: Path
+) -> None:
+    frames = disks(FRAMES, sides=(28, 28))
+    with pinned():
+        echo = echo_rate("confluent", kafka_servers, FRAMES)
+    options = TrainingSettings(max_epochs=1, denoiser_steps=20)
+    trained = train_frames(frames[:200], ("grey",), options).detector
+    cleaning = trained.choosing([msgspec.structs.replace(choice, by="unet") for choice in trained.choices])
+    save_version(cleaning, tmp_path / "version")
+    form = FrameFormat(FrameKind.PNG, "uint8", 1, 28, 28)
+    records = [(b"cam-%d" % (number % 4), encode_frame(frame, form)) for number, frame in enumerate(frames)]
+    environment = environment_of("confluent", kafka_servers, redis_url, mlflow_uri, tmp_path)
+    environment["STREAM_AE_DECODE__RECORDS"] = "images"
+    figures = worker_figures("confluent", environment, records, tmp_path / "version", tmp_path / "log")
+    print(f"\n{FRAMES:,} PNG frames of 28 x 28 pixels, cleaned by a U-Net, one core for the client")
+    show(echo, figures)
+
+
+def environment_of(driver: str, kafka_servers: str, redis_url: str, mlflow_uri: str, folder: Path) -> dict[str, str]:
+    """A pipeline with names of its own."""
     name = f"bench-{driver}-{CLOCK.wall_ms()}"
-    environment = {
+    return {
         "STREAM_AE_PIPELINE": name,
         "STREAM_AE_KAFKA__DRIVER": driver,
         "STREAM_AE_KAFKA__BOOTSTRAP_SERVERS": kafka_servers,
         "STREAM_AE_KAFKA__GROUP_ID": name,
         "STREAM_AE_REDIS__URL": redis_url,
         "STREAM_AE_MLFLOW__TRACKING_URI": mlflow_uri,
-        "STREAM_AE_WORKER__CACHE_DIR": str(tmp_path),
+        "STREAM_AE_WORKER__CACHE_DIR": str(folder),
         **{f"STREAM_AE_TOPICS__{t.upper()}": f"{name}-{t}" for t in ("raw", "cleaned", "flagged", "dead_letters")},
     }
-    figures = worker_figures(driver, environment, list(payloads(n)), version_folder, tmp_path / "log")
-    print(f"\n{driver}, {n:,} records, JSON with 8 named values, window 32, one core for the client")
+
+
+def show(echo: Rate, figures: WorkerFigures) -> None:
+    """Both rates and their ratio."""
     print(f"  {'':<14}{'records/s':>12}{'per CPU second':>16}")
     print(f"  {'echo loop':<14}{echo.wall:>12,.0f}{echo.cpu:>16,.0f}")
     print(f"  {'worker':<14}{figures.rate.wall:>12,.0f}{figures.rate.cpu:>16,.0f}")
