@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import redis
 
-from stream_ae.models.serialization import load
+from stream_ae.models.version import load
 from tests.chaos import entry
 from tests.chaos.fatal import Step
 from tests.chaos.fleet import written
