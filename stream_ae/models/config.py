@@ -1,6 +1,7 @@
 """What `config.json` of a version folder says, read strictly: no key too many, none too few."""
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -9,6 +10,8 @@ from stream_ae.errors import ModelError
 
 SCHEMA: Final = 4
 """Raised when a folder written by this code can no longer be read by the code before it; older ones are read too."""
+
+Config = TypeVar("Config", bound=Struct)
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -124,27 +127,39 @@ class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     weights_sha256: str
 
 
-def encoded(config: VersionConfig) -> bytes:
+def encoded(config: Struct) -> bytes:
     """Canonical JSON: sorted keys, two spaces, one newline at the end."""
     return msgspec.json.format(msgspec.json.encode(config, order="sorted"), indent=2) + b"\n"
 
 
 def decoded(text: bytes, where: str) -> VersionConfig:
     """The configuration that `text` holds. Raises ModelError naming the key that is unknown, missing or wrong."""
-    try:
-        config = msgspec.json.decode(text, type=VersionConfig)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(
-            f"{where} is not a version's configuration: {error}. Register the version again, or use the release of "
-            "stream-ae that wrote it"
-        ) from error
-    _check(config, where)
+    config = decoded_as(VersionConfig, text, where, "a version's")
+    refuse(_problems(config), where)
     return config
 
 
-def _check(config: VersionConfig, where: str) -> None:
+def decoded_as(kind: type[Config], text: bytes, where: str, whose: str) -> Config:
+    """A configuration of this kind. Raises ModelError naming the key that is unknown, missing or wrong."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(
+            f"{where} is not {whose} configuration: {error}. Register the version again, or use the release of "
+            "stream-ae that wrote it"
+        ) from error
+
+
+def refuse(problems: Mapping[str, bool], where: str) -> None:
+    """Raises ModelError naming the problems that there are."""
+    found = [problem for problem, there in problems.items() if there]
+    if found:
+        raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")
+
+
+def _problems(config: VersionConfig) -> dict[str, bool]:
     count, architecture = len(config.channels), config.architecture
-    problems = {
+    return {
         f"{count} channels, but {len(config.units)} units": len(config.units) != count,
         f"{count} channels, but the network has {architecture.channels}": architecture.channels != count,
         f"window {config.window}, but the network has {architecture.window}": architecture.window != config.window,
@@ -156,9 +171,6 @@ def _check(config: VersionConfig, where: str) -> None:
         f"span {config.scoring.span} exceeds the window": config.scoring.span > config.window - config.lookahead,
         "the linear view's span exceeds the window": _linear_span(config) > config.window - config.lookahead,
     }
-    found = [problem for problem, there in problems.items() if there]
-    if found:
-        raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")
 
 
 def _linear_span(config: VersionConfig) -> int:

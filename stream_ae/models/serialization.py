@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import safetensors.torch
 import torch
+from msgspec import Struct
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -34,12 +37,18 @@ LINEAR = ("linear.centre", "linear.scale", "linear.mean", "linear.components", "
 POSITIVE = ("normaliser.scale", *LEVELS, "linear.scale", "linear.level")
 
 
+class _Signed(Protocol):
+    @property
+    def weights_sha256(self) -> str: ...
+
+
+Signed = TypeVar("Signed", bound=_Signed)
+"""A configuration that knows the weights it was written with."""
+
+
 def save(detector: Detector, folder: Path) -> None:
     """Write the version folder; the same detector gives the same bytes. An existing version there is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = safetensors.torch.save(_tensors(detector))
-    (folder / WEIGHTS).write_bytes(weights)
-    (folder / CONFIG).write_bytes(encoded(_config(detector, hashlib.sha256(weights).hexdigest())))
+    write(folder, _tensors(detector), partial(_config, detector))
 
 
 def load(folder: Path, device: str = "cpu") -> Detector:
@@ -48,11 +57,7 @@ def load(folder: Path, device: str = "cpu") -> Detector:
     Raises DigestError if the weights are not those that the configuration was written with, ModelError if anything
     else is missing, unreadable or does not fit together.
     """
-    config = decoded(bytes_of(folder / CONFIG), str(folder / CONFIG))
-    weights = bytes_of(folder / WEIGHTS)
-    if hashlib.sha256(weights).hexdigest() != config.weights_sha256:
-        raise DigestError(f"{folder / WEIGHTS} is not the file that {CONFIG} was written with: fetch the version again")
-    tensors = parsed(weights, folder / WEIGHTS)
+    config, tensors = read(folder, decoded)
     detector = Detector(
         signature=Signature(config.channels, config.units, config.window, config.lookahead),
         network=_network(config, tensors, folder / WEIGHTS),
@@ -62,6 +67,28 @@ def load(folder: Path, device: str = "cpu") -> Detector:
         identity=ModelIdentity(folder.resolve().name, "0", folder_digest(folder)),
     )
     return detector.to(device)
+
+
+def write(folder: Path, tensors: Mapping[str, Tensor], config_of: Callable[[str], Struct]) -> None:
+    """A version folder of these tensors and the configuration that knows their sha256; what was there is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    weights = safetensors.torch.save(own)
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / CONFIG).write_bytes(encoded(config_of(hashlib.sha256(weights).hexdigest())))
+
+
+def read(folder: Path, decoded: Callable[[bytes, str], Signed]) -> tuple[Signed, dict[str, Tensor]]:
+    """What `write` wrote: the configuration as it was decoded, and the tensors, not checked any further.
+
+    Raises DigestError if the weights are not those that the configuration was written with, ModelError if anything
+    else is missing or unreadable.
+    """
+    config = decoded(_bytes(folder / CONFIG), str(folder / CONFIG))
+    weights = _bytes(folder / WEIGHTS)
+    if hashlib.sha256(weights).hexdigest() != config.weights_sha256:
+        raise DigestError(f"{folder / WEIGHTS} is not the file that {CONFIG} was written with: fetch the version again")
+    return config, _parsed(weights, folder / WEIGHTS)
 
 
 def _tensors(detector: Detector) -> dict[str, Tensor]:
@@ -76,7 +103,7 @@ def _tensors(detector: Detector) -> dict[str, Tensor]:
         view = detector.scoring.linear.view
         parts = (view.centre, view.scale, view.mean, view.components, view.level)
         tensors |= dict(zip(LINEAR, parts, strict=True))
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return tensors
 
 
 def _config(detector: Detector, weights_sha256: str) -> VersionConfig:
@@ -120,7 +147,7 @@ def _denoiser_config(denoiser: Denoiser | None) -> DenoiserConfig | None:
     return DenoiserConfig(choices=denoiser.choices, unet=denoiser.network.config, blind=denoiser.network.blind)
 
 
-def bytes_of(path: Path) -> bytes:
+def _bytes(path: Path) -> bytes:
     """What the file of a version holds. Raises ModelError if it cannot be read."""
     try:
         return path.read_bytes()
@@ -131,7 +158,7 @@ def bytes_of(path: Path) -> bytes:
         ) from error
 
 
-def parsed(weights: bytes, path: Path) -> dict[str, Tensor]:
+def _parsed(weights: bytes, path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file. Raises ModelError if it is none."""
     try:
         return safetensors.torch.load(weights)

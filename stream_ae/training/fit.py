@@ -4,10 +4,11 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stream_ae.clock import Clock, Deadline, SystemClock
 from stream_ae.errors import ModelError
@@ -67,47 +68,101 @@ def fit(
     deadline = deadline_of(options, clock or SystemClock())
     with reproducible(options.seed, options.threads) as generator:
         autoencoder = build(architecture)
-        epochs, best_weights = [], copy.deepcopy(autoencoder.state_dict())
-        best: Epoch | None = None
-        learner = _Learner(autoencoder, Objective(architecture, options), normaliser)
-        for epoch in _epochs(learner, data, options, generator, deadline):
-            epochs.append(epoch)
-            if best is None or epoch.validation_loss < best.validation_loss:
-                best, best_weights = epoch, copy.deepcopy(autoencoder.state_dict())
-            if progress is not None:
-                progress(epoch)
-            if epoch.number - best.number >= options.patience or passed(deadline):
-                break
+        learner = _Learner(autoencoder, Objective(architecture, options), normaliser, data, options, generator)
+        epochs, best = learnt(learner, options, Limits(deadline, progress))
+    return Fit(Network(architecture, autoencoder, normaliser), epochs, best)
+
+
+class Learner(Protocol):
+    """What `learnt` needs of a network and its data."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What learns; left with the weights of its best epoch, in evaluation mode."""
+        ...
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def generator(self) -> torch.Generator: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def loss(self, chosen: Int64, epoch: int) -> Tensor:
+        """Of these samples, in this epoch (1, 2, ...)."""
+        ...
+
+    def validation(self) -> float:
+        """Of the data that is not learnt from."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop beside patience, who hears of it, and where absurd values would be."""
+
+    deadline: Deadline | None
+    progress: Progress | None
+    data: str = "data"
+
+
+def learnt(learner: Learner, options: TrainingSettings, limits: Limits) -> tuple[tuple[Epoch, ...], Epoch]:
+    """All epochs that were run and the best of them, by early stopping.
+
+    Raises ModelError when the loss is not finite.
+    """
+    network = learner.network
+    epochs, best_weights = [], copy.deepcopy(network.state_dict())
+    best: Epoch | None = None
+    for epoch in _epochs(learner, options, limits):
+        epochs.append(epoch)
+        if best is None or epoch.validation_loss < best.validation_loss:
+            best, best_weights = epoch, copy.deepcopy(network.state_dict())
+        if limits.progress is not None:
+            limits.progress(epoch)
+        if epoch.number - best.number >= options.patience or _passed(limits.deadline):
+            break
     assert best is not None  # max_epochs is positive
-    autoencoder.load_state_dict(best_weights)
-    autoencoder.requires_grad_(False).eval()
-    return Fit(Network(architecture, autoencoder, normaliser), tuple(epochs), best)
+    network.load_state_dict(best_weights)
+    network.requires_grad_(False).eval()
+    return tuple(epochs), best
 
 
 @dataclass(frozen=True, slots=True)
 class _Learner:
-    """What learns, what it minimises, and the units that both are in."""
+    """What learns, what it minimises, the units that both are in, what it learns from and what stops it."""
 
-    autoencoder: Autoencoder
+    network: Autoencoder
     objective: Objective
     normaliser: Normaliser
+    data: tuple[WindowSet, WindowSet]
+    options: TrainingSettings
+    generator: torch.Generator
 
-    def loss(self, windows: Float32, epoch: int, generator: torch.Generator) -> Tensor:
+    @property
+    def samples(self) -> int:
+        return len(self.data[0])
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        yield from (*self.network.parameters(), *self.objective.parameters())
+
+    def loss(self, chosen: Int64, epoch: int) -> Tensor:
         """Of corrupted windows."""
-        seen = _normalised(self.normaliser, windows)
-        corrupted = Corruption()(seen.x, generator)
-        return self._terms(self.autoencoder(corrupted, generator), seen, self.objective.beta(epoch)).mean()
+        seen = _normalised(self.normaliser, self.data[0].windows(chosen))
+        corrupted = Corruption()(seen.x, self.generator)
+        return self._terms(self.network(corrupted, self.generator), seen, self.objective.beta(epoch)).mean()
 
-    def validation(self, windows: WindowSet, options: TrainingSettings) -> float:
+    def validation(self) -> float:
         """Of all windows as they are, by the most likely codes."""
-        self.autoencoder.eval()
+        self.network.eval()
         terms: list[Tensor] = []
         with torch.inference_mode():
-            for batch in windows.batches(EVALUATION_BATCH):
+            for batch in self.data[1].batches(EVALUATION_BATCH):
                 seen = _normalised(self.normaliser, batch)
-                posterior = self.autoencoder.encode(seen.x)
-                found = Reconstruction(self.autoencoder.decode(posterior.mode()), posterior)
-                terms.append(self._terms(found, seen, options.beta))
+                posterior = self.network.encode(seen.x)
+                found = Reconstruction(self.network.decode(posterior.mode()), posterior)
+                terms.append(self._terms(found, seen, self.options.beta))
         return float(torch.cat(terms).mean())
 
     def _terms(self, found: Reconstruction, seen: Normalised, beta: float) -> Tensor:
@@ -115,29 +170,21 @@ class _Learner:
         return terms
 
 
-def _epochs(
-    learner: _Learner,
-    data: tuple[WindowSet, WindowSet],
-    options: TrainingSettings,
-    generator: torch.Generator,
-    deadline: Deadline | None,
-) -> Iterator[Epoch]:
-    parameters = [*learner.autoencoder.parameters(), *learner.objective.parameters()]
-    optimiser = torch.optim.Adam(parameters, options.learning_rate)
-    training, validation = data
-    size = max(min(options.batch_size, len(training) // STEPS_PER_EPOCH), SMALLEST_BATCH)
+def _epochs(learner: Learner, options: TrainingSettings, limits: Limits) -> Iterator[Epoch]:
+    optimiser = torch.optim.Adam(learner.parameters(), options.learning_rate)
+    size = max(min(options.batch_size, learner.samples // STEPS_PER_EPOCH), SMALLEST_BATCH)
     for number in range(1, options.max_epochs + 1):
-        learner.autoencoder.train()
+        learner.network.train()
         losses = []
-        for chosen in shuffled(len(training), size, generator):
-            losses.append(step(learner.loss(training.windows(chosen), number, generator), optimiser))
-            if passed(deadline):
+        for chosen in shuffled(learner.samples, size, learner.generator):
+            losses.append(step(learner.loss(chosen, number), optimiser))
+            if _passed(limits.deadline):
                 break
-        train_loss, validation_loss = float(np.mean(losses)), learner.validation(validation, options)
+        train_loss, validation_loss = float(np.mean(losses)), learner.validation()
         if not np.isfinite([train_loss, validation_loss]).all():
             raise ModelError(
                 f"training diverged in epoch {number} (loss {train_loss:.3g}, validation {validation_loss:.3g}): "
-                "lower training.learning_rate, and look for absurd values in the data"
+                f"lower training.learning_rate, and look for absurd values in the {limits.data}"
             )
         yield Epoch(number, options.max_epochs, train_loss, validation_loss)
 
@@ -147,7 +194,7 @@ def deadline_of(options: TrainingSettings, clock: Clock) -> Deadline | None:
     return None if options.time_budget_s is None else Deadline.after(clock, options.time_budget_s)
 
 
-def passed(deadline: Deadline | None) -> bool:
+def _passed(deadline: Deadline | None) -> bool:
     """Whether there is a deadline, and it has passed."""
     return deadline is not None and deadline.passed()
 

@@ -2,11 +2,9 @@
 
 from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from stream_ae.errors import ModelError
-from stream_ae.models.config import ChannelChoice, Count, TailConfig, Widths
+from stream_ae.models.config import ChannelChoice, Count, TailConfig, Widths, decoded_as, refuse
 
 SCHEMA: Final = 2
 """Raised when a folder written by this code can no longer be read by the code before it; since 2 there may be a
@@ -104,30 +102,19 @@ class ImageVersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     weights_sha256: str
 
 
-def encoded(config: ImageVersionConfig) -> bytes:
-    """Canonical JSON: sorted keys, two spaces, one newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(config, order="sorted"), indent=2) + b"\n"
-
-
 def decoded(text: bytes, where: str) -> ImageVersionConfig:
     """The configuration that `text` holds. Raises ModelError naming the key that is unknown, missing or wrong."""
-    try:
-        config = msgspec.json.decode(text, type=ImageVersionConfig)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(
-            f"{where} is not an image version's configuration: {error}. Register the version again, or use the release "
-            "of stream-ae that wrote it"
-        ) from error
-    _check(config, where)
+    config = decoded_as(ImageVersionConfig, text, where, "an image version's")
+    refuse(_problems(config), where)
     return config
 
 
-def _check(config: ImageVersionConfig, where: str) -> None:
+def _problems(config: ImageVersionConfig) -> dict[str, bool]:
     count, (channels, height, width) = len(config.channels), config.frame
     architecture, unet, choices = config.architecture, config.denoiser.unet, config.denoiser.choices
     patch = architecture.patch
     needs_unet = any("unet" in (choice.by, choice.fill) for choice in choices)
-    problems = {
+    return {
         f"{count} channels, but the frame has {channels}": channels != count,
         f"{count} channels, but the network has {architecture.channels}": architecture.channels != count,
         f"{count} channels, but the U-Net has another number": unet is not None and unet.channels != count,
@@ -139,9 +126,6 @@ def _check(config: ImageVersionConfig, where: str) -> None:
         "two channels of one name": len(set(config.channels)) != count,
         **_problems_of_prior(config),
     }
-    found = [problem for problem, there in problems.items() if there]
-    if found:
-        raise ModelError(f"{where} contradicts itself: {'; '.join(found)}. Register the version again")
 
 
 def _problems_of_prior(config: ImageVersionConfig) -> dict[str, bool]:

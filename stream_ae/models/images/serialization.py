@@ -1,15 +1,13 @@
 """A version folder of an image model: `weights.safetensors` and `config.json`. Loading runs no code from it."""
 
-import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from stream_ae.digest import folder_digest
-from stream_ae.errors import DigestError
 from stream_ae.models.calibration import TailScale
 from stream_ae.models.images.config import (
     ContrastConfig,
@@ -17,7 +15,6 @@ from stream_ae.models.images.config import (
     ImageScoringConfig,
     ImageVersionConfig,
     decoded,
-    encoded,
 )
 from stream_ae.models.images.denoiser import ImageDenoiser, ImageSide
 from stream_ae.models.images.detector import ImageDetector, ImageNetwork
@@ -28,7 +25,7 @@ from stream_ae.models.images.scoring import Contrasts, ImageScoring, PixelLevels
 from stream_ae.models.images.tiles import Tiling
 from stream_ae.models.images.unet import ImageUNet
 from stream_ae.models.normaliser import Normaliser
-from stream_ae.models.serialization import CONFIG, NORMALISER, WEIGHTS, bytes_of, check_tensors, parsed, put
+from stream_ae.models.serialization import CONFIG, NORMALISER, WEIGHTS, check_tensors, put, read, write
 from stream_ae.records import ModelIdentity
 
 NETWORK, UNET, PRIOR = "network.", "unet.", "prior."
@@ -49,10 +46,7 @@ def is_image_version(folder: Path) -> bool:
 
 def save(detector: ImageDetector, folder: Path) -> None:
     """Write the version folder; the same detector gives the same bytes. An existing version there is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = safetensors.torch.save(_tensors(detector))
-    (folder / WEIGHTS).write_bytes(weights)
-    (folder / CONFIG).write_bytes(encoded(_config(detector, hashlib.sha256(weights).hexdigest())))
+    write(folder, _tensors(detector), partial(_config, detector))
 
 
 def load(folder: Path, device: str = "cpu") -> ImageDetector:
@@ -61,11 +55,7 @@ def load(folder: Path, device: str = "cpu") -> ImageDetector:
     Raises DigestError if the weights are not those that the configuration was written with, ModelError if anything
     else is missing, unreadable or does not fit together.
     """
-    config = decoded(bytes_of(folder / CONFIG), str(folder / CONFIG))
-    weights = bytes_of(folder / WEIGHTS)
-    if hashlib.sha256(weights).hexdigest() != config.weights_sha256:
-        raise DigestError(f"{folder / WEIGHTS} is not the file that {CONFIG} was written with: fetch the version again")
-    tensors = parsed(weights, folder / WEIGHTS)
+    config, tensors = read(folder, decoded)
     networks = _networks(config)
     check_tensors(tensors, _shapes(config, networks), POSITIVE, folder / WEIGHTS)
     for prefix, network in networks.items():
@@ -96,7 +86,7 @@ def _tensors(detector: ImageDetector) -> dict[str, Tensor]:
     tensors |= dict(zip(LEVELS, (levels.network, levels.linear), strict=True))
     tensors |= dict(zip(LINEAR, (network.linear.mean, network.linear.components), strict=True))
     tensors[USUAL] = network.usual
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return tensors
 
 
 def _config(detector: ImageDetector, weights_sha256: str) -> ImageVersionConfig:

@@ -1,6 +1,5 @@
 """Frames to the weights of an autoencoder: denoising training with early stopping, or within a time budget."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,27 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-from stream_ae.clock import Clock, Deadline, SystemClock
-from stream_ae.errors import ModelError
+from stream_ae.clock import Clock, SystemClock
 from stream_ae.models.bottleneck import GaussianPosterior
 from stream_ae.models.images.detector import ImageDetector, Seen
 from stream_ae.models.images.networks import ImageAutoencoder, ImageReconstruction
 from stream_ae.models.losses import gaussian_nll, rate, squared_error
 from stream_ae.records import Int64
 from stream_ae.settings import TrainingSettings
-from stream_ae.training.fit import (
-    SMALLEST_BATCH,
-    STEPS_PER_EPOCH,
-    Epoch,
-    Progress,
-    deadline_of,
-    passed,
-    reproducible,
-    shuffled,
-    step,
-)
+from stream_ae.training.fit import Epoch, Limits, Progress, deadline_of, learnt, reproducible
 from stream_ae.training.images.corruptions import Chain, Corruption, Covered, White, black_and_white
 from stream_ae.training.images.frames import Frames
 from stream_ae.training.images.prior import standardise
@@ -70,24 +58,12 @@ def fit(
         corruption = Chain(
             ((Covered(*black_and_white(template.network.normaliser)), COVERED), (White(NOISE, NOISE), 1.0))
         )
-        learner = _Learner(template, autoencoder, _Objective(options), corruption, generator)
-        epochs, best_weights = [], copy.deepcopy(autoencoder.state_dict())
-        best: Epoch | None = None
-        for epoch in _epochs(learner, frames, options, deadline):
-            epochs.append(epoch)
-            if best is None or epoch.validation_loss < best.validation_loss:
-                best, best_weights = epoch, copy.deepcopy(autoencoder.state_dict())
-            if progress is not None:
-                progress(epoch)
-            if epoch.number - best.number >= options.patience or passed(deadline):
-                break
-    assert best is not None  # max_epochs is positive
-    autoencoder.load_state_dict(best_weights)
-    autoencoder.requires_grad_(False).eval()
+        learner = _Learner(template, autoencoder, _Objective(options), corruption, frames, generator)
+        epochs, best = learnt(learner, options, Limits(deadline, progress, "frames"))
     if template.generative:
         standardise(autoencoder, (seen.rest for seen in _seen(template, frames.fit, options.seed)))
     network = replace(template.network, autoencoder=autoencoder)
-    return ImageFit(replace(template, network=network), tuple(epochs), best)
+    return ImageFit(replace(template, network=network), epochs, best)
 
 
 def patches(detector: ImageDetector, frames: NDArray[Any], chosen: Int64, generator: Generator) -> Seen:
@@ -145,44 +121,35 @@ def _logvar(x_hat: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Learner:
-    """What learns, what it minimises, and where what is random comes from."""
+    """What learns, what it minimises, what it learns from, and where what is random comes from."""
 
     detector: ImageDetector
-    autoencoder: ImageAutoencoder
+    network: ImageAutoencoder
     objective: _Objective
     corruption: Corruption
+    frames: Frames
     generator: Generator
 
-    def loss(self, frames: NDArray[Any], chosen: Int64, epoch: int) -> Tensor:
-        seen = patches(self.detector, frames, chosen, self.generator)
+    @property
+    def samples(self) -> int:
+        return len(self.frames.fit)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        return self.network.parameters()
+
+    def loss(self, chosen: Int64, epoch: int) -> Tensor:
+        """Of corrupted patches."""
+        seen = patches(self.detector, self.frames.fit, chosen, self.generator)
         spoilt = self.corruption(seen.x, self.generator) - seen.usual
-        found = self.autoencoder(spoilt.contiguous(memory_format=torch.channels_last), self.generator)
+        found = self.network(spoilt.contiguous(memory_format=torch.channels_last), self.generator)
         return self.objective(found, seen, self.objective.beta(epoch)).mean()
 
-    def validation(self, frames: NDArray[Any], options: TrainingSettings) -> float:
+    def validation(self) -> float:
         """Of the same patches each time, without noise and by the most likely codes."""
-        terms = []
+        terms, options = [], self.objective.options
         with torch.inference_mode():
-            for seen in _seen(self.detector, frames, options.seed):
-                posterior = self.autoencoder.encode(seen.rest)
-                found = ImageReconstruction(self.autoencoder.decode(posterior.mode()), posterior)
+            for seen in _seen(self.detector, self.frames.validation, options.seed):
+                posterior = self.network.encode(seen.rest)
+                found = ImageReconstruction(self.network.decode(posterior.mode()), posterior)
                 terms.append(self.objective(found, seen, options.beta))
         return float(torch.cat(terms).mean())
-
-
-def _epochs(learner: _Learner, frames: Frames, options: TrainingSettings, deadline: Deadline | None) -> Iterator[Epoch]:
-    optimiser = torch.optim.Adam(learner.autoencoder.parameters(), options.learning_rate)
-    size = max(min(options.batch_size, len(frames.fit) // STEPS_PER_EPOCH), SMALLEST_BATCH)
-    for number in range(1, options.max_epochs + 1):
-        losses = []
-        for chosen in shuffled(len(frames.fit), size, learner.generator):
-            losses.append(step(learner.loss(frames.fit, chosen, number), optimiser))
-            if passed(deadline):
-                break
-        train_loss, validation_loss = float(np.mean(losses)), learner.validation(frames.validation, options)
-        if not np.isfinite([train_loss, validation_loss]).all():
-            raise ModelError(
-                f"training diverged in epoch {number} (loss {train_loss:.3g}, validation {validation_loss:.3g}): "
-                "lower training.learning_rate, and look for absurd values in the frames"
-            )
-        yield Epoch(number, options.max_epochs, train_loss, validation_loss)

@@ -66,16 +66,15 @@ def train_frames(
     lineage: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     clock: Clock | None = None,
-    bottleneck: BottleneckKind | None = None,
 ) -> TrainedImages:
     """Fit, calibrate and describe a detector for frames (N, C, H, W) of any numeric type, NaN = missing.
 
     A random fifth of them is not fitted on: the score is calibrated on it. Raise in `progress` to cancel.
-    `bottleneck` goes before what `options.model` says, which knows no spatial one; `options.window` says nothing here.
+    `options.window` says nothing here.
     Raises ConfigError if nothing can be learnt from the frames, with what to do about it.
     """
     parts = split(checked(frames, channels), options.seed)
-    kind = bottleneck or _bottleneck(options)
+    kind = _bottleneck(options)
     template = template_of(parts.seen, channels, kind, dict(lineage or {}), options.seed)
     check_prior(kind, template.network.tiling.whole, options)
     fitted = fit(template, parts, options, progress, clock)

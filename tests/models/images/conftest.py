@@ -38,14 +38,14 @@ def tiled() -> ImageDetector:
 
 @pytest.fixture(scope="session", params=["variational", "spatial"])
 def generative(request: pytest.FixtureRequest) -> ImageDetector:
-    options = OPTIONS.model_copy(update={"denoiser": "autoencoder"})
-    return train_frames(disks(120), ("grey",), options, bottleneck=request.param).detector
+    options = OPTIONS.model_copy(update={"denoiser": "autoencoder", "model": f"conv2d-{request.param}"})
+    return train_frames(disks(120), ("grey",), options).detector
 
 
 @pytest.fixture(scope="session")
 def spatial() -> ImageDetector:
-    options = OPTIONS.model_copy(update={"denoiser": "none", "max_epochs": 15})
-    return train_frames(disks(400), ("grey",), options, bottleneck="spatial").detector
+    options = OPTIONS.model_copy(update={"denoiser": "none", "max_epochs": 15, "model": "conv2d-spatial"})
+    return train_frames(disks(400), ("grey",), options).detector
 
 
 @pytest.fixture

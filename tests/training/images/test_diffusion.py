@@ -87,9 +87,9 @@ def test_settings_refuse_a_prior_over_codes_that_are_not_spatial(model: str) -> 
         AutoencoderDetector(diffusion_steps=1).set_params(model=model).fit(disks(40))
 
 
-def test_a_bottleneck_that_goes_before_the_settings_is_refused_too() -> None:
+def test_settings_that_were_not_checked_are_refused_by_the_training_too() -> None:
     with pytest.raises(ConfigError, match="the model is variational"):
-        train_frames(disks(40), ("grey",), PRIOR, bottleneck="variational")
+        train_frames(disks(40), ("grey",), PRIOR.model_copy(update={"model": "conv2d-variational"}))
 
 
 def test_frames_that_are_cut_into_tiles_are_refused() -> None:

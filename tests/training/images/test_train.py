@@ -60,10 +60,11 @@ def test_frames_of_one_pixel_are_frames() -> None:
     assert np.isfinite(train_frames(frames, ("grey",), SHORT).detector.infer_frames(frames).score).all()
 
 
-def test_a_variational_model_is_asked_for_by_the_settings_and_a_spatial_one_by_name() -> None:
+def test_a_variational_and_a_spatial_model_are_asked_for_by_the_settings() -> None:
     options = NO_DENOISER.model_copy(update={"model": "variational"})
     assert train_frames(disks(30), ("grey",), options).detector.network.config.bottleneck == "variational"
-    spatial = train_frames(disks(30), ("grey",), NO_DENOISER, bottleneck="spatial").detector
+    options = NO_DENOISER.model_copy(update={"model": "conv2d-spatial"})
+    spatial = train_frames(disks(30), ("grey",), options).detector
     assert spatial.code_shape == (4, 4, 5)
 
 
