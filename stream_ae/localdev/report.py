@@ -127,13 +127,13 @@ def lines(numbers: Numbers) -> list[Line]:
     ]
 
 
-def table(numbers: Numbers) -> Table:
-    """The numbers as a table; what must not be is red."""
+def table(lines: Sequence[Line]) -> Table:
+    """The lines as a table; what must not be is red."""
     drawn = Table(box=None, pad_edge=False, show_header=False)
     drawn.add_column(style="bold")
     drawn.add_column(justify="right")
     drawn.add_column(style="dim")
-    for line in lines(numbers):
+    for line in lines:
         wrong = line.name in ("lost", "doubled") and line.value != "0"
         drawn.add_row(line.name, line.value, line.meaning, style="bold red" if wrong else None)
     return drawn

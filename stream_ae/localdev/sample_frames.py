@@ -7,7 +7,7 @@ Source: `china.jpg` of scikit-learn's sample images (Ultra-lab, CC BY 2.0).
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 from sklearn.datasets import load_sample_image
 
 from stream_ae.records import Bool, Float32, Float64
@@ -98,10 +98,7 @@ def psnr_db(truth: Float32, found: Float32) -> float:
     return float(np.mean(10.0 * np.log10(BRIGHTEST**2 / np.maximum(error, 1e-12))))
 
 
-def auroc(score: Float64, positive: Bool) -> float:
-    """Area under the ROC curve: how often a positive scores above another, ties counting half."""
-    from scipy import stats
-
-    ranks = stats.rankdata(score)
-    count, others = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+def auroc(label: Bool, score: Float64) -> float:
+    """Area under the ROC curve: the chance that an anomaly scores above a normal one, ties being halves."""
+    ranks, count = stats.rankdata(score), int(label.sum())
+    return float((ranks[label].sum() - count * (count + 1) / 2) / (count * (len(label) - count)))

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -69,3 +71,15 @@ def ready(address: str) -> tuple[int, str]:
             return int(answer.status), answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def stream_ae(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The command as a person runs it, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "stream_ae.cli", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )

@@ -1,12 +1,11 @@
 """The demo as a person runs it, on servers of its own, with fewer machines."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
+
+from tests.end_to_end.process import stream_ae
 
 
 def test_the_demo_loses_nothing_finds_events_and_leaves_only_its_report(tmp_path: Path) -> None:
@@ -14,14 +13,7 @@ def test_the_demo_loses_nothing_finds_events_and_leaves_only_its_report(tmp_path
     scratch.mkdir()
     # Fast: the rest of the stream waits for version 2 all the same.
     command = ["demo", "--machines", "2", "--rate", "500", "--report", str(numbers), "--out", str(out)]
-    done = subprocess.run(
-        [sys.executable, "-m", "stream_ae.cli", *command],
-        env={**os.environ, "TMPDIR": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
+    done = stream_ae(*command, environment={"TMPDIR": str(scratch)})
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(numbers.read_text())
     assert (report["lost"], report["doubled"]) == (0, 0)

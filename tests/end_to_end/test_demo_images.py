@@ -1,23 +1,16 @@
 """The image demo as a person runs it, on servers of its own."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.end_to_end.process import stream_ae
 
 
 def test_the_image_demo_loses_nothing_cleans_frames_and_finds_defects_where_they_are(tmp_path: Path) -> None:
     scratch, out, numbers = tmp_path / "scratch", tmp_path / "out", tmp_path / "r.json"
     scratch.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "stream_ae.cli", "demo-images", "--report", str(numbers), "--out", str(out)],
-        env={**os.environ, "TMPDIR": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
+    command = ["demo-images", "--report", str(numbers), "--out", str(out)]
+    done = stream_ae(*command, environment={"TMPDIR": str(scratch)})
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(numbers.read_text())
     assert (report["lost"], report["doubled"], report["dead_letters"]) == (0, 0, 3)

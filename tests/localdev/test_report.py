@@ -84,7 +84,7 @@ def test_the_json_has_exactly_the_promised_keys() -> None:
 
 def test_the_table_shows_every_number_in_words() -> None:
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(table(NUMBERS))
+    console.print(table(lines(NUMBERS)))
     shown = console.export_text()
     for text in ("1,000", "3 of 4", "31 / 121 ms", "0.41 s", "171 s"):
         assert text in shown

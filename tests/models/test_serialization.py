@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 from stream_ae.digest import folder_digest
@@ -16,23 +15,13 @@ from stream_ae.errors import DigestError, ModelError
 from stream_ae.flow.window import windows_of
 from stream_ae.models.detector import Detector
 from stream_ae.models.serialization import CONFIG, WEIGHTS, load, save
+from tests.models.meddling import with_tensors
 
 
 @pytest.fixture
 def folder(detector: Detector, tmp_path: Path) -> Path:
     save(detector, tmp_path / "version")
     return tmp_path / "version"
-
-
-def _rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    """Change tensors and record the new sha256, as one who meddles would."""
-    tensors = safetensors.torch.load_file(folder / WEIGHTS)
-    change(tensors)
-    weights = safetensors.torch.save(tensors)
-    (folder / WEIGHTS).write_bytes(weights)
-    config = json.loads((folder / CONFIG).read_bytes())
-    config["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-    (folder / CONFIG).write_text(json.dumps(config))
 
 
 def test_a_reloaded_detector_answers_the_same(detector: Detector, folder: Path) -> None:
@@ -134,7 +123,7 @@ def _zero(tensors: dict[str, torch.Tensor]) -> None:
 def test_tensors_that_do_not_fit_are_refused_by_name(
     folder: Path, change: Callable[[dict[str, torch.Tensor]], None], named: str
 ) -> None:
-    _rewritten(folder, change)
+    with_tensors(folder, change)
     with pytest.raises(ModelError, match=named):
         load(folder)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
+from stream_ae.localdev.sample_frames import auroc
 from stream_ae.models.images import ImageDetector
 from stream_ae.records import Bool, Float32, Float64
 from stream_ae.settings import TrainingSettings
@@ -189,12 +189,6 @@ def _found(detector: ImageDetector, clean: Float32, name: str, seed: int) -> flo
     changed: Bool = abs(spoilt - clean)[:, 0] > CHANGED
     there = changed.any((1, 2))
     return auroc(changed[there].ravel(), detector.error_map(spoilt)[there].ravel().astype(np.float64))
-
-
-def auroc(label: Bool, score: Float64) -> float:
-    """Area under the ROC curve: the chance that an anomaly scores above a normal one, ties being halves."""
-    ranks, count = stats.rankdata(score), int(label.sum())
-    return float((ranks[label].sum() - count * (count + 1) / 2) / (count * (len(label) - count)))
 
 
 def _trained(x: Float32, options: TrainingSettings, seed: int) -> tuple[ImageDetector, float]:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.quality.images import CORRUPTIONS, DEFECTS, auroc, psnr
+from stream_ae.localdev.sample_frames import auroc
+from tests.quality.images import CORRUPTIONS, DEFECTS, psnr
 
 
 def test_auroc_is_the_chance_that_an_anomaly_scores_above_a_normal_one() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from stream_ae.cli.demo.screen import Screen
 from stream_ae.cli.demo.world import World
 from stream_ae.configuration import load
-from stream_ae.kafka.admin import TopicSpec, create_topics, group_lag
-from stream_ae.kafka.driver import open_reader, open_sink
+from stream_ae.kafka.admin import TopicSpec, create_topics
+from stream_ae.kafka.driver import open_reader
 from stream_ae.localdev import sample_ecg
 from stream_ae.localdev.replay import batches
 from stream_ae.records import Float32, Float64, Int64
@@ -62,9 +62,10 @@ def denoise(world: World, screen: Screen) -> Denoised:
         truth = clean[TRAIN_ROWS:]
         given = sample_ecg.noisy(truth, SNR_DB)
         times = sample_ecg.timestamps(len(truth), world.clock.wall_ms())
-        _send(world, chosen, Series(STREAM, sample_ecg.CHANNELS, times, given))
+        noisy = Series(STREAM, sample_ecg.CHANNELS, times, given)
+        world.send(chosen, batches([noisy], chosen.topics.raw))
         worker = world.spawn("worker-ecg", ["worker"], **OPTIONS, STREAM_AE_WORKER__NAME="worker-ecg")
-        world.wait_until(lambda: not _lag(chosen), "denoising", STEP_TIMEOUT_S, [worker])
+        world.wait_until(lambda: not world.lag(chosen), "denoising", STEP_TIMEOUT_S, [worker])
         worker.stop()
         found = Denoised(*(sample_ecg.snr_db(truth, rows) for rows in (given, _cleaned(world, chosen, times))))
         step.done = (
@@ -81,20 +82,6 @@ def _train(world: World, clean: Float64) -> None:
     pd.DataFrame(clean.astype(np.float32), columns=list(sample_ecg.CHANNELS)).to_csv(file, index=False)
     training = world.spawn("train-ecg", ["train", str(file), "--promote"], **OPTIONS)
     world.wait_until(training.check_done, "training the denoiser", STEP_TIMEOUT_S)
-
-
-def _send(world: World, chosen: Settings, series: Series) -> None:
-    sink = open_sink(chosen.kafka, world.clock)
-    try:
-        for batch in batches([series], chosen.topics.raw):
-            sink.produce(batch)
-        sink.flush(chosen.kafka.delivery_timeout_s)
-    finally:
-        sink.close()
-
-
-def _lag(chosen: Settings) -> int:
-    return sum(group_lag(chosen.kafka, chosen.topics.raw).values())
 
 
 def _cleaned(world: World, chosen: Settings, times: Int64) -> Float32:

@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import orjson
 from rich.console import Console
-from rich.table import Table
 
 from stream_ae.cli.audit import Audited, run_audit
 from stream_ae.cli.demo.screen import Screen
@@ -19,9 +18,10 @@ from stream_ae.configuration import load
 from stream_ae.flow.headers import FLAG, SCORE, header_text, source_of
 from stream_ae.flow.images.codec import decode_frame, encode_frame
 from stream_ae.flow.images.frame import FrameFormat, FrameKind, FrameLimits
-from stream_ae.kafka.admin import TopicSpec, create_topics, group_lag
-from stream_ae.kafka.driver import open_reader, open_sink
+from stream_ae.kafka.admin import TopicSpec, create_topics
+from stream_ae.kafka.driver import open_reader
 from stream_ae.localdev.contact_sheet import Shown, contact_sheet
+from stream_ae.localdev.report import Line, table
 from stream_ae.localdev.sample_frames import Scene, auroc, psnr_db, scene
 from stream_ae.ports import RecordReader
 from stream_ae.records import Bool, Float32, Float64, OutgoingBatch
@@ -110,7 +110,7 @@ def run(report: Path | None, out: Path, clock: Clock, console: Console) -> bool:
             written = _write(report, out, numbers, test, seen)
             step.done = f"report: {', '.join(str(file) for file in written)}"
     console.print()
-    console.print(_table(numbers))
+    console.print(table(_lines(numbers)))
     return numbers.lost == numbers.doubled == 0
 
 
@@ -125,7 +125,7 @@ def _tell(world: World, chosen: Settings, frames: Scene, screen: Screen) -> Audi
         names = [f"worker-{number}" for number in range(1, WORKERS + 1)]
         workers = [world.spawn(name, ["worker"], **OPTIONS, STREAM_AE_WORKER__NAME=name) for name in names]
         _send(world, chosen, frames.given[TRAIN_FRAMES:], TRAIN_FRAMES, BROKEN)
-        world.wait_until(lambda: not _lag(chosen), "cleaning the frames", STEP_TIMEOUT_S, workers)
+        world.wait_until(lambda: not world.lag(chosen), "cleaning the frames", STEP_TIMEOUT_S, workers)
         for worker in workers:
             worker.stop()
         count = len(frames.given) - TRAIN_FRAMES
@@ -142,27 +142,17 @@ def _tell(world: World, chosen: Settings, frames: Scene, screen: Screen) -> Audi
     return audited
 
 
-def _lag(chosen: Settings) -> int:
-    return sum(group_lag(chosen.kafka, chosen.topics.raw).values())
-
-
 def _send(world: World, chosen: Settings, frames: Float32, first: int, more: tuple[bytes, ...] = ()) -> None:
     """PNG files; the number of a frame travels as a header, as any header of the user's does."""
     form = FrameFormat(FrameKind.PNG, "uint8", *frames.shape[1:])
     values = [*(encode_frame(frame, form) for frame in frames), *more]
     numbers = np.arange(first, first + len(values))
-    sink = open_sink(chosen.kafka, world.clock)
-    try:
-        sink.produce(
-            OutgoingBatch(
-                chosen.topics.raw, (numbers % PARTITIONS).astype(np.int32), np.full(len(values), world.clock.wall_ms()),
-                [b"camera-%d" % (number % PARTITIONS) for number in numbers.tolist()], values,
-                [(("frame", str(number).encode()),) for number in numbers.tolist()],
-            )
-        )  # fmt: skip
-        sink.flush(chosen.kafka.delivery_timeout_s)
-    finally:
-        sink.close()
+    sent = OutgoingBatch(
+        chosen.topics.raw, (numbers % PARTITIONS).astype(np.int32), np.full(len(values), world.clock.wall_ms()),
+        [b"camera-%d" % (number % PARTITIONS) for number in numbers.tolist()], values,
+        [(("frame", str(number).encode()),) for number in numbers.tolist()],
+    )  # fmt: skip
+    world.send(chosen, [sent])
 
 
 def _seen(reader: RecordReader, chosen: Settings, test: Scene) -> _Seen:
@@ -208,7 +198,7 @@ def _numbers(test: Scene, seen: _Seen, audited: Audited, total_s: float) -> Fram
         false_alarms=int((seen.flag & ~spoilt).sum()),
         psnr_in_db=round(psnr_db(test.truth[~spoilt], test.given[~spoilt]), 1),
         psnr_out_db=round(psnr_db(test.truth[~spoilt], seen.cleaned[~spoilt]), 1),
-        auroc=round(auroc(seen.score, spoilt), 3),
+        auroc=round(auroc(spoilt, seen.score), 3),
         total_s=round(total_s, 1),
     )
 
@@ -247,25 +237,20 @@ def _map(event: _Event | None) -> Float32 | None:
     return errors
 
 
-def _table(numbers: FrameNumbers) -> Table:
+def _lines(numbers: FrameNumbers) -> list[Line]:
     n = numbers
-    drawn = Table(box=None, pad_edge=False, show_header=False)
-    drawn.add_column(style="bold")
-    drawn.add_column(justify="right")
-    drawn.add_column(style="dim")
-    for name, value, meaning in (
-        ("frames in", f"{n.frames:,}", "PNG files in the raw topic"),
-        ("cleaned", f"{n.cleaned:,}", "in the cleaned topic: the frame again, denoised"),
-        ("dead letters", f"{n.dead_letters:,}", "records that are no frame, with the reason"),
-        ("lost", f"{n.lost:,}", "frames without a trace in cleaned or dead letters"),
-        ("doubled", f"{n.doubled:,}", "frames with more than one trace"),
-        ("denoising", f"{n.psnr_in_db:.1f} → {n.psnr_out_db:.1f} dB", "peak signal-to-noise ratio against the truth"),
-        ("defects found", f"{n.defects_found} of {n.defects}", "scratches, blots and holes that were flagged"),
-        ("located", f"{n.defects_located} of {n.defects_found}", "whose worst region lies on the defect"),
-        ("false alarms", f"{n.false_alarms:,}", "flagged frames without a defect"),
-        ("AUROC", f"{n.auroc:.3f}", "of the score, frames with a defect against those without"),
-        ("total", f"{n.total_s:.0f} s", "the whole demo"),
-    ):
-        wrong = name in ("lost", "doubled") and value != "0"
-        drawn.add_row(name, value, meaning, style="bold red" if wrong else None)
-    return drawn
+    return [
+        Line("frames in", f"{n.frames:,}", "PNG files in the raw topic"),
+        Line("cleaned", f"{n.cleaned:,}", "in the cleaned topic: the frame again, denoised"),
+        Line("dead letters", f"{n.dead_letters:,}", "records that are no frame, with the reason"),
+        Line("lost", f"{n.lost:,}", "frames without a trace in cleaned or dead letters"),
+        Line("doubled", f"{n.doubled:,}", "frames with more than one trace"),
+        Line(
+            "denoising", f"{n.psnr_in_db:.1f} → {n.psnr_out_db:.1f} dB", "peak signal-to-noise ratio against the truth"
+        ),
+        Line("defects found", f"{n.defects_found} of {n.defects}", "scratches, blots and holes that were flagged"),
+        Line("located", f"{n.defects_located} of {n.defects_found}", "whose worst region lies on the defect"),
+        Line("false alarms", f"{n.false_alarms:,}", "flagged frames without a defect"),
+        Line("AUROC", f"{n.auroc:.3f}", "of the score, frames with a defect against those without"),
+        Line("total", f"{n.total_s:.0f} s", "the whole demo"),
+    ]

@@ -58,7 +58,7 @@ def run(wanted: Wanted, clock: Clock, console: Console) -> bool:
             written = _write(wanted, numbers, outcome, told)
             step.done = f"report: {', '.join(str(file) for file in written)}"
         console.print()
-        console.print(table(numbers))
+        console.print(table(lines(numbers)))
         if wanted.keep:
             _keep(world, console)
     return numbers.lost == numbers.doubled == 0

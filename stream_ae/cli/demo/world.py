@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, signal
@@ -12,9 +12,11 @@ from stream_ae.clock import Clock, Deadline
 from stream_ae.configuration import NOT_SETTINGS, load
 from stream_ae.errors import TransientError
 from stream_ae.kafka.admin import group_lag
+from stream_ae.kafka.driver import open_sink
 from stream_ae.localdev.child import Child
 from stream_ae.localdev.stack import Stack
 from stream_ae.ports import ModelSignal, WorkerStatus
+from stream_ae.records import OutgoingBatch
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.settings import Settings
 
@@ -53,9 +55,20 @@ class World:
         except TransientError:
             return []
 
-    def lag(self) -> int:
-        """Raw records that the workers have not committed."""
-        return sum(group_lag(self.settings.kafka, self.settings.topics.raw).values())
+    def lag(self, settings: Settings | None = None) -> int:
+        """Raw records that the workers have not committed, of the demo's pipeline or of a scene's own."""
+        chosen = settings or self.settings
+        return sum(group_lag(chosen.kafka, chosen.topics.raw).values())
+
+    def send(self, settings: Settings, batches: Iterable[OutgoingBatch]) -> None:
+        """Produce all of it; returns when it has arrived."""
+        sink = open_sink(settings.kafka, self.clock)
+        try:
+            for batch in batches:
+                sink.produce(batch)
+            sink.flush(settings.kafka.delivery_timeout_s)
+        finally:
+            sink.close()
 
     def wait_until(self, holds: Callable[[], bool], what: str, timeout_s: float, watched: Sequence[Child] = ()) -> None:
         """Wait for something that takes a while; TransientError after `timeout_s` or when a watched child has died."""

@@ -8,9 +8,8 @@ an end mark, give a frame with grey or wrong pixels, as they do in every viewer,
 import re
 from dataclasses import dataclass
 
-from stream_ae.errors import RecordError
 from stream_ae.flow.images.frame import FrameLimits, check_size
-from stream_ae.records import Reason
+from stream_ae.flow.images.refusals import damaged, truncated, unsuitable
 
 MAGIC = b"\xff\xd8\xff"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
@@ -49,7 +48,7 @@ def read_jpeg(value: bytes, limits: FrameLimits) -> JpegFile:
         end = _segment_end(value, start, marker)
         if marker in _STARTS_OF_FRAME:
             if size is not None:
-                raise _damaged(f"has a second header at byte {at}")
+                raise damaged("JPEG", f"has a second header at byte {at}")
             size = _header(marker, value[start + 2 : end], limits)
             blocks_of_byte = _MOST_BLOCKS_OF_BYTE[marker]
         elif marker == _SOS:
@@ -57,15 +56,15 @@ def read_jpeg(value: bytes, limits: FrameLimits) -> JpegFile:
             begin, end = end, _scan_end(value, end)
             packed += end - begin
         if scans > _MAX_SCANS:
-            raise _damaged(f"has more than {_MAX_SCANS} scans")
+            raise damaged("JPEG", f"has more than {_MAX_SCANS} scans")
         if marker in _KEPT:
             parts += [bytes((0xFF, marker)), value[start:end]]
         at = end
     if size is None or not scans:
-        raise _damaged("has no pixels")
+        raise damaged("JPEG", "has no pixels")
     height, width, channels = size
     if packed * blocks_of_byte < -(-height // 8) * -(-width // 8):
-        raise _truncated(f"{packed} bytes are too few for {height} x {width} pixels")
+        raise truncated("JPEG", f"{packed} bytes are too few for {height} x {width} pixels")
     return JpegFile(width, height, channels, b"".join([*parts, bytes((0xFF, _EOI))]))
 
 
@@ -74,52 +73,40 @@ def _marker(value: bytes, at: int) -> tuple[int, int]:
     fill = _FILL.match(value, at)
     mark = fill.end() if fill else at
     if mark >= len(value):
-        raise _truncated(f"no end mark in {len(value)} bytes")
+        raise truncated("JPEG", f"no end mark in {len(value)} bytes")
     marker = value[mark]
     if mark == at or marker < 0xC0 or 0xD0 <= marker <= _SOI:
-        raise _damaged(f"has no segment at byte {at}")
+        raise damaged("JPEG", f"has no segment at byte {at}")
     return marker, mark + 1
 
 
 def _segment_end(value: bytes, start: int, marker: int) -> int:
     size = int.from_bytes(value[start : start + 2], "big")
     if start + max(size, 2) > len(value):
-        raise _truncated(f"a segment at byte {start} needs {size} bytes; {len(value) - start} are left")
+        raise truncated("JPEG", f"a segment at byte {start} needs {size} bytes; {len(value) - start} are left")
     if size < 2:
-        raise _damaged(f"has a segment {marker:02X} of {size} bytes at byte {start}")
+        raise damaged("JPEG", f"has a segment {marker:02X} of {size} bytes at byte {start}")
     return start + size
 
 
 def _scan_end(value: bytes, at: int) -> int:
     found = _NEXT_MARKER.search(value, at)
     if found is None:
-        raise _truncated(f"no end mark in {len(value)} bytes")
+        raise truncated("JPEG", f"no end mark in {len(value)} bytes")
     return found.start()
 
 
 def _header(marker: int, data: bytes, limits: FrameLimits) -> tuple[int, int, int]:
     """Height, width, channels."""
     if len(data) < 6:
-        raise _damaged(f"has a header of {len(data)} bytes")
+        raise damaged("JPEG", f"has a header of {len(data)} bytes")
     if marker not in _MOST_BLOCKS_OF_BYTE:
-        raise _unsuitable(f"is of a rare kind (marker {marker:02X})", "save it as baseline or progressive")
+        raise unsuitable("JPEG", f"is of a rare kind (marker {marker:02X})", "save it as baseline or progressive")
     precision, channels = data[0], data[5]
     height, width = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:5], "big")
     if channels == 4:
-        raise _unsuitable("has 4 inks (CMYK)", "save it as grey or RGB")
+        raise unsuitable("JPEG", "has 4 inks (CMYK)", "save it as grey or RGB")
     if precision != 8 or channels not in (1, 3):
-        raise _unsuitable(f"has {channels} channels of {precision} bits", "save it as 8-bit grey or RGB")
+        raise unsuitable("JPEG", f"has {channels} channels of {precision} bits", "save it as 8-bit grey or RGB")
     check_size("JPEG", height, width, channels, limits)
     return height, width, channels
-
-
-def _damaged(what: str) -> RecordError:
-    return RecordError(Reason.DAMAGED_IMAGE, f"the JPEG {what}: send the file as the camera wrote it")
-
-
-def _truncated(what: str) -> RecordError:
-    return RecordError(Reason.TRUNCATED_IMAGE, f"the JPEG ends too early ({what}): send the whole file")
-
-
-def _unsuitable(what: str, advice: str) -> RecordError:
-    return RecordError(Reason.WRONG_FRAME, f"the JPEG {what}: {advice}")

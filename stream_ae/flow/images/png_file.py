@@ -16,10 +16,9 @@ from itertools import starmap
 
 import numpy as np
 
-from stream_ae.errors import RecordError
 from stream_ae.flow.images.arrays import Pixels
 from stream_ae.flow.images.frame import FrameLimits, check_size
-from stream_ae.records import Reason
+from stream_ae.flow.images.refusals import damaged, truncated, unsuitable
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE = 0, 2, 3
@@ -60,13 +59,13 @@ def read_png(value: bytes, limits: FrameLimits) -> PngFile:
         elif name == b"PLTE":
             palette = bytes(data)
         elif name in (b"acTL", b"fcTL", b"fdAT"):
-            raise _unsuitable("is animated; one record is one frame", "send each frame by itself")
+            raise unsuitable("PNG", "is animated; one record is one frame", "send each frame by itself")
         elif name == b"tRNS":
-            raise _unsuitable("has transparent pixels", "save it without transparency")
+            raise unsuitable("PNG", "has transparent pixels", "save it without transparency")
         elif name[0] & 0x20 == 0 and name != b"IEND":  # a capital first letter: nobody may pass over it
-            raise _damaged(f"has a chunk {name.decode()} that nobody knows")
+            raise damaged("PNG", f"has a chunk {name.decode()} that nobody knows")
     if colour == PALETTE and (not palette or len(palette) % 3 or len(palette) > 3 * 256):
-        raise _damaged(f"has a palette of {len(palette)} bytes")
+        raise damaged("PNG", f"has a palette of {len(palette)} bytes")
     rows = _inflated(parts, _rows_size(width, height, depth * (3 if colour == RGB else 1), interlaced))
     return PngFile(width, height, depth, colour, interlaced, palette, rows)
 
@@ -107,12 +106,12 @@ def _chunks(value: bytes) -> Iterator[tuple[bytes, memoryview]]:
     while name != b"IEND":
         end = at + 12 + int.from_bytes(view[at : at + 4], "big")
         if len(value) < max(end, at + 12):
-            raise _truncated(f"a chunk at byte {at} needs {end - at} bytes; {len(value) - at} are left")
+            raise truncated("PNG", f"a chunk at byte {at} needs {end - at} bytes; {len(value) - at} are left")
         name = bytes(view[at + 4 : at + 8])
         if not (name.isascii() and name.isalpha()):
-            raise _damaged(f"has no chunk name at byte {at + 4}")
+            raise damaged("PNG", f"has no chunk name at byte {at + 4}")
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise _damaged(f"has a wrong checksum in its {name.decode()} at byte {at}")
+            raise damaged("PNG", f"has a wrong checksum in its {name.decode()} at byte {at}")
         yield name, view[at + 8 : end - 4]
         at = end
 
@@ -121,15 +120,15 @@ def _header(first: tuple[bytes, memoryview] | None) -> tuple[int, int, int, int,
     """Width, height, depth, colour type, interlaced."""
     name, data = first or (b"", memoryview(b""))
     if name != b"IHDR" or len(data) != 13:
-        raise _damaged("does not begin with a header")
+        raise damaged("PNG", "does not begin with a header")
     depth, colour, compression, filtering, interlace = data[8:]
     if colour in _WITH_ALPHA:
-        raise _unsuitable("has an alpha channel", "save it as grey or RGB")
+        raise unsuitable("PNG", "has an alpha channel", "save it as grey or RGB")
     if compression or filtering or interlace > 1 or colour not in _CHANNELS:
-        raise _damaged(f"has the header {bytes(data).hex()}, which no version of PNG knows")
+        raise damaged("PNG", f"has the header {bytes(data).hex()}, which no version of PNG knows")
     if depth not in _DEPTHS[colour]:
         depths = " or ".join(map(str, _DEPTHS[colour]))
-        raise _unsuitable(f"has {depth} bits in each value; {depths} are taken", "save it with 8 or 16 bits")
+        raise unsuitable("PNG", f"has {depth} bits in each value; {depths} are taken", "save it with 8 or 16 bits")
     return int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big"), depth, colour, bool(interlace)
 
 
@@ -151,21 +150,9 @@ def _inflated(parts: list[memoryview], size: int) -> bytes:
         rows = unpacker.decompress(b"".join(parts), size)
         rest = b"" if unpacker.eof else unpacker.decompress(unpacker.unconsumed_tail, 1)
     except zlib.error as error:
-        raise _damaged(f"does not unpack: {error}") from error
+        raise damaged("PNG", f"does not unpack: {error}") from error
     if len(rows) < size or not (unpacker.eof or rest):
-        raise _truncated(f"{size} bytes of pixels are announced and {len(rows)} are there")
+        raise truncated("PNG", f"{size} bytes of pixels are announced and {len(rows)} are there")
     if rest:
-        raise _damaged("has more pixels than its header says")
+        raise damaged("PNG", "has more pixels than its header says")
     return rows
-
-
-def _damaged(what: str) -> RecordError:
-    return RecordError(Reason.DAMAGED_IMAGE, f"the PNG {what}: send the file as the camera wrote it")
-
-
-def _truncated(what: str) -> RecordError:
-    return RecordError(Reason.TRUNCATED_IMAGE, f"the PNG ends too early ({what}): send the whole file")
-
-
-def _unsuitable(what: str, advice: str) -> RecordError:
-    return RecordError(Reason.WRONG_FRAME, f"the PNG {what}: {advice}")

@@ -1,6 +1,5 @@
 """An image version's folder comes back as it was, or not at all."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 from stream_ae.digest import folder_digest
@@ -17,26 +15,13 @@ from stream_ae.models.images import ImageDetector, is_image_version, load, save
 from stream_ae.models.serialization import CONFIG, WEIGHTS
 from stream_ae.models.serialization import load as load_signal_model
 from tests.models.images.conftest import disks
+from tests.models.meddling import with_config, with_tensors
 
 
 @pytest.fixture
 def folder(detector: ImageDetector, tmp_path: Path) -> Path:
     save(detector, tmp_path / "version")
     return tmp_path / "version"
-
-
-def _with_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    """Change tensors and record the new sha256, as one who meddles would."""
-    tensors = safetensors.torch.load_file(folder / WEIGHTS)
-    change(tensors)
-    weights = safetensors.torch.save(tensors)
-    (folder / WEIGHTS).write_bytes(weights)
-    _with_config(folder, weights_sha256=hashlib.sha256(weights).hexdigest())
-
-
-def _with_config(folder: Path, **changes: Any) -> None:
-    config = json.loads((folder / CONFIG).read_bytes())
-    (folder / CONFIG).write_text(json.dumps(config | changes))
 
 
 @pytest.mark.parametrize("name", ["detector", "tiled"])
@@ -97,7 +82,7 @@ def test_a_diffusion_prior_that_does_not_fit_is_refused(
 ) -> None:
     save(with_prior, tmp_path)
     config = json.loads((tmp_path / CONFIG).read_bytes())
-    _with_config(tmp_path, prior=config["prior"] | changes)
+    with_config(tmp_path, prior=config["prior"] | changes)
     with pytest.raises(ModelError, match=says):
         load(tmp_path)
 
@@ -106,7 +91,7 @@ def test_a_diffusion_prior_over_codes_that_are_not_spatial_is_refused(
     with_prior: ImageDetector, folder: Path, tmp_path: Path
 ) -> None:
     save(with_prior, tmp_path / "other")
-    _with_config(folder, prior=json.loads((tmp_path / "other" / CONFIG).read_bytes())["prior"])
+    with_config(folder, prior=json.loads((tmp_path / "other" / CONFIG).read_bytes())["prior"])
     with pytest.raises(ModelError, match="not spatial"):
         load(folder)
 
@@ -190,7 +175,7 @@ def _zero(tensors: dict[str, torch.Tensor]) -> None:
 def test_tensors_that_do_not_fit_are_refused(
     folder: Path, change: Callable[[dict[str, torch.Tensor]], None], says: str
 ) -> None:
-    _with_tensors(folder, change)
+    with_tensors(folder, change)
     with pytest.raises(ModelError, match=says):
         load(folder)
 
@@ -210,20 +195,20 @@ def test_tensors_that_do_not_fit_are_refused(
     ],
 )
 def test_a_configuration_that_contradicts_itself_is_refused(folder: Path, changes: dict[str, Any], says: str) -> None:
-    _with_config(folder, **changes)
+    with_config(folder, **changes)
     with pytest.raises(ModelError, match=says):
         load(folder)
 
 
 def test_a_giant_network_is_refused_before_it_is_given_room(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_bytes())
-    _with_config(folder, architecture=config["architecture"] | {"widths": [100_000] * 3})
+    with_config(folder, architecture=config["architecture"] | {"widths": [100_000] * 3})
     with pytest.raises(ModelError, match="network"):
         load(folder)
 
 
 def test_a_choice_for_a_unet_that_is_not_there_is_refused(folder: Path) -> None:
     choice = {"by": "unet", "fill": "autoencoder", "reason": "", "figures": {}}
-    _with_config(folder, denoiser={"choices": [choice]})
+    with_config(folder, denoiser={"choices": [choice]})
     with pytest.raises(ModelError, match="U-Net that is not there"):
         load(folder)
