@@ -94,6 +94,10 @@ quality: $(READY) ## Detection and denoising against peers on real data (STREAM_
 	  pyod==3.6.7 numba==0.68.1 llvmlite==0.50.0 tqdm==4.67.1
 	PYTHONPATH=.:var/quality/packages $(BIN)/python -W ignore -m tests.quality
 
+.PHONY: pictures
+pictures: $(READY) ## The documentation's pictures: of both demos, and of MLflow's pages in a headless Chromium; writes docs/*.png
+	$(BIN)/python -m tests.docs_pictures
+
 .PHONY: fuzz
 fuzz: $(READY) ## Coverage-guided fuzzing of the decoder against a plain reading of the wire format, for FUZZ_S=120 seconds
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --target var/fuzz/packages atheris==3.0.0

@@ -39,6 +39,8 @@ from stream_ae.worker.stopping import stop_on_signals
 log = Log("monitor")
 
 ALERT = f"{TAG}alert"
+# Stays when the drift is over or the version has gone: what there was to see.
+LAST_ALERT = f"{TAG}last_alert"
 DRIFT_RETRAIN = f"{TAG}drift_retrain"
 # How often it is tried to become the monitor in service.
 LOCK_RETRY_S = 5.0
@@ -148,7 +150,8 @@ class Monitor:
             log.info("scores as calibrated", version=model.version, psi=drift.psi)
             return
         alert = f"drift since {_written(at_ms)}: PSI {drift.psi:.2f} of {drift.samples} scores"
-        self._world.ledger.tag(model, ALERT, alert)
+        for name in (ALERT, LAST_ALERT):
+            self._world.ledger.tag(model, name, alert)
         log.warning("scores drift", version=model.version, psi=drift.psi, samples=drift.samples)
 
     def _retrain(self, model: ModelIdentity, at_ms: int) -> None:

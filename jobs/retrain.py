@@ -34,7 +34,7 @@ from stream_ae.telemetry import Log
 from stream_ae.training import Epoch
 from stream_ae.training.collect import Collected, SampleLayout
 from stream_ae.training.gate import Verdict, verdict
-from stream_ae.training.kinds import AnyTrained, measured, pictures_of, train_collected
+from stream_ae.training.kinds import AnyTrained, compared, pictures_of, train_collected
 from stream_ae.training.span import Span, collect, newest_span, run_key
 
 log = Log("retrain")
@@ -194,9 +194,8 @@ def _registered(
 
 
 def _judged(trained: AnyTrained, champion: _Champion | None, settings: Settings) -> Verdict:
-    before = measured(champion.detector, trained) if champion is not None else None
-    rate = settings.training.false_alarm_rate
-    found = verdict(measured(trained.detector, trained), before, settings.retrain.tolerance, rate)
+    own, before = compared(trained, champion.detector if champion is not None else None)
+    found = verdict(own, before, settings.retrain.tolerance, settings.training.false_alarm_rate)
     asked = settings.retrain.promote
     if asked == "gate" or (asked == "never") != found.promote:
         return found

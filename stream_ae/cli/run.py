@@ -1,11 +1,11 @@
-"""`worker`, `retrain` and `adapt`: the processes that a pipeline consists of."""
+"""`worker`, `retrain`, `adapt` and `monitor`: the processes that a pipeline consists of."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_ae.cli.context import progress_bars, settings
+from stream_ae.cli.context import options, progress_bars, settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -81,6 +81,19 @@ def adapt(context: typer.Context) -> None:
             collected=lambda done, total: bars.update(collecting, total=total, completed=done),
         )
         raise typer.Exit(run(effective, progress))
+
+
+def monitor(context: typer.Context) -> None:
+    """Write to MLflow how every deployed version does, until SIGTERM or Ctrl-C; retrain where scores drift.
+
+    One is in service, others wait until it is gone. monitor.retrain_on_drift is off unless set.
+    """
+    effective = settings(context)
+    from jobs.monitor import run
+    from stream_ae.worker.stopping import stop_on_signals
+
+    with stop_on_signals() as stop:
+        raise typer.Exit(run(effective, options(context).config, stop))
 
 
 def _shown(bars: "Progress") -> "retraining.Progress":

@@ -39,11 +39,12 @@ class Child:
         if self.exit_code is not None:
             raise TransientError(f"{self.name} ended with exit code {self.exit_code}; {self.log_tail()}")
 
-    def check_done(self) -> bool:
-        """Whether it has ended well; TransientError with the end of the log if it failed."""
-        if self.exit_code not in (None, 0):
-            raise TransientError(f"{self.name} failed with exit code {self.exit_code}; {self.log_tail()}")
-        return self.exit_code == 0
+    def check_done(self, expected: int = 0) -> bool:
+        """Whether it has ended with this exit code; TransientError with the end of the log if with another one."""
+        if self.exit_code not in (None, expected):
+            wanted = f", not {expected}" if expected else ""
+            raise TransientError(f"{self.name} failed with exit code {self.exit_code}{wanted}; {self.log_tail()}")
+        return self.exit_code == expected
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL after a while; fine to call when it has ended already."""

@@ -62,6 +62,9 @@ class Numbers:
     reload_s: float
     snr_in_db: float
     snr_out_db: float
+    relearnt_s: float
+    refused: str
+    rolled_back: str
     startup_s: float
     total_s: float
 
@@ -122,6 +125,9 @@ def lines(numbers: Numbers) -> list[Line]:
         Line(
             "denoising", f"{n.snr_in_db:.1f} → {n.snr_out_db:.1f} dB", "signal-to-noise ratio of a noisy ECG, in → out"
         ),
+        Line("drift", f"{n.relearnt_s:.0f} s", "sensors got noisier: noticed, retrained, gated and in service"),
+        Line("gate", "refused", f"a training cut short: {n.refused.split(' (limit')[0]}"),
+        Line("watch", "rolled back", f"a training on the wrong topic: {n.rolled_back}"),
         Line("startup", f"{n.startup_s:.0f} s", "until Kafka, Valkey and MLflow answered"),
         Line("total", f"{n.total_s:.0f} s", "the whole demo"),
     ]

@@ -79,9 +79,11 @@ def left_alone(channels: int, reason: str) -> tuple[ChannelChoice, ...]:
 
 
 def told(channels: Sequence[str], choices: Sequence[ChannelChoice]) -> str:
-    """All choices in one line, for the version's tags."""
-    says = "; ".join(f"{name}: {choice.by}, {choice.reason}" for name, choice in zip(channels, choices, strict=True))
-    return says[:LONGEST_TAG]
+    """All choices in one line, for the version's tags; channels of one choice are named together."""
+    alike: dict[str, list[str]] = {}
+    for name, choice in zip(channels, choices, strict=True):
+        alike.setdefault(f"{choice.by}, {choice.reason}", []).append(name)
+    return "; ".join(f"{', '.join(names)}: {says}" for says, names in alike.items())[:LONGEST_TAG]
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,13 +89,18 @@ def _false_alarms(challenger: Evaluation, champion: Evaluation | None, tolerance
 
 
 def _found(challenger: Evaluation, champion: Evaluation | None, tolerance: float) -> Sequence[Criterion]:
-    """Of injected faults: each kind is told, their mean decides."""
+    """The mean share of injected faults found, over that of normal windows flagged: what flags everything finds it,
+    too."""
     if not challenger.found:
         return []
-    kinds = sorted(challenger.found)
-    own = sum(challenger.found.values()) / len(kinds)
+    own = _skill(challenger)
     if champion is None or not champion.found:
         return [Criterion("faults found", own, None, 0.0, True)]
-    before = sum(champion.found[kind] for kind in kinds) / len(kinds)
+    before = _skill(champion)
     limit = max(before * (1.0 - tolerance) - RECALL_MARGIN, 0.0)
     return [Criterion("faults found", own, before, limit, own >= limit)]
+
+
+def _skill(found: Evaluation) -> float:
+    """Youden's J (1950, Index for rating diagnostic tests): true positive rate less false positive rate."""
+    return sum(found.found.values()) / len(found.found) - found.flagged_share

@@ -1,6 +1,7 @@
 """Training and comparing by what was collected: readings of sensors or frames."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,9 +11,10 @@ from stream_ae.models.images.detector import ImageDetector
 from stream_ae.models.version import AnyDetector
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.collect import Collected
-from stream_ae.training.evaluate import Evaluation, evaluate
+from stream_ae.training.evaluate import Evaluation, evaluate, one_batch, timed
 from stream_ae.training.fit import Progress
 from stream_ae.training.images import evaluate_frames
+from stream_ae.training.images.evaluate import one_batch_of_frames
 from stream_ae.training.images.picture import frame_pictures
 from stream_ae.training.images.train import TrainedImages, train_frames
 from stream_ae.training.picture import pictures
@@ -40,6 +42,20 @@ def train_collected(
     return train_frames(frames, collected.channels, options, lineage=lineage, progress=progress, clock=clock)
 
 
+def compared(trained: AnyTrained, champion: AnyDetector | None) -> tuple[Evaluation, Evaluation | None]:
+    """How what was trained and the champion do on what neither was fitted on, their batches timed in turn.
+
+    Raises ModelError if they are of two kinds.
+    """
+    own = measured(trained.detector, trained)
+    if champion is None:
+        (own_ms,) = timed([_one_batch(trained.detector, trained)])
+        return replace(own, batch_ms=own_ms), None
+    before = measured(champion, trained)
+    own_ms, before_ms = timed([_one_batch(detector, trained) for detector in (trained.detector, champion)])
+    return replace(own, batch_ms=own_ms), replace(before, batch_ms=before_ms)
+
+
 def measured(detector: AnyDetector, trained: AnyTrained) -> Evaluation:
     """How a detector does on what `trained` was not fitted on. Raises ModelError if it is of another kind."""
     if isinstance(trained, TrainedImages) and isinstance(detector, ImageDetector):
@@ -47,6 +63,14 @@ def measured(detector: AnyDetector, trained: AnyTrained) -> Evaluation:
     if isinstance(trained, Trained) and not isinstance(detector, ImageDetector):
         return evaluate(detector, trained.held_out)
     raise ModelError("frames and readings of sensors cannot be compared: give each a pipeline name of its own")
+
+
+def _one_batch(detector: AnyDetector, trained: AnyTrained) -> Callable[[], object]:
+    if isinstance(trained, TrainedImages):
+        assert isinstance(detector, ImageDetector)
+        return one_batch_of_frames(detector, trained.held_out)
+    assert not isinstance(detector, ImageDetector)
+    return one_batch(detector, trained.held_out)
 
 
 def pictures_of(trained: AnyTrained) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.monitor import ALERT, DRIFT_RETRAIN, Monitor, World, monitor
+from jobs.monitor import ALERT, DRIFT_RETRAIN, LAST_ALERT, Monitor, World, monitor
 from stream_ae.errors import LockHeldError
 from stream_ae.histogram import SCORE_BINS, merged
 from stream_ae.ports import Desired, Health, WorkerStatus
@@ -152,6 +152,7 @@ def test_drift_is_an_alert_while_it_holds_and_retrains_once(watching: Watching) 
     assert len(watching.retrainings) == 1
     watching.look(QUIET)
     assert ALERT not in watching.tags()
+    assert watching.tags()[LAST_ALERT].startswith("drift since 2023-11-14T")
 
 
 def test_a_retraining_that_was_no_better_is_not_repeated_while_that_drift_holds(watching: Watching) -> None:

@@ -23,7 +23,9 @@ from stream_ae.localdev.report import (
 )
 from stream_ae.records import Bool
 
-NUMBERS = Numbers(1000, 990, 12, 10, 0, 0, 3, 4, 8.04, 31.2, 120.9, 0.41, 6.0, 15.2, 19.6, 171.0)
+NUMBERS = Numbers(
+    1000, 990, 12, 10, 0, 0, 3, 4, 8.04, 31.2, 120.9, 0.41, 6.0, 15.2, 23.4, "loss 2 (limit 1)", "38%", 19.6, 171.0
+)  # fmt: skip
 
 
 def marks(*on: int, of: int) -> Bool:
@@ -77,6 +79,9 @@ def test_the_json_has_exactly_the_promised_keys() -> None:
         "reload_s",
         "snr_in_db",
         "snr_out_db",
+        "relearnt_s",
+        "refused",
+        "rolled_back",
         "startup_s",
         "total_s",
     ]

@@ -8,6 +8,7 @@ import pytest
 from stream_ae.flow.window import windows_of
 from stream_ae.settings import TrainingSettings
 from stream_ae.training import Evaluation, evaluate, train
+from stream_ae.training.evaluate import timed
 from stream_ae.training.gate import verdict
 from stream_ae.training.inject import FAULTS, LENGTH, injected
 from tests.training.test_adapt import rows
@@ -28,7 +29,7 @@ def test_the_first_version_is_promoted_if_it_answers_and_does_not_flag_everythin
         (replace(GOOD, flagged_share=0.02), "false alarms 0.02 against the champion's 0.005 (limit 0.015)"),
         (
             replace(GOOD, found={"spike": 0.7, "shift": 0.6}),
-            "faults found 0.65 against the champion's 0.8 (limit 0.74)",
+            "faults found 0.645 against the champion's 0.795 (limit 0.7352)",
         ),
         (replace(GOOD, batch_ms=4.1), "batch ms 4.1 against the champion's 2 (limit 4)"),
     ],
@@ -46,6 +47,20 @@ def test_what_is_within_the_tolerance_is_promoted() -> None:
 
 def test_a_champion_that_answers_nothing_is_replaced() -> None:
     assert verdict(GOOD, replace(GOOD, loss=float("nan")), 0.05, 0.005).promote
+
+
+def test_a_champion_that_flags_everything_has_found_nothing_by_it() -> None:
+    blind = replace(GOOD, flagged_share=1.0, found={"spike": 1.0, "shift": 1.0})
+    assert verdict(GOOD, blind, 0.05, 0.005).promote
+    assert not verdict(blind, GOOD, 0.05, 0.005).promote
+
+
+def test_batches_of_challenger_and_champion_are_timed_in_turn() -> None:
+    called: list[str] = []
+    times = timed([lambda: called.append("challenger"), lambda: called.append("champion")])
+    assert len(times) == 2
+    assert called == ["challenger", "champion"] * (len(called) // 2)
+    assert len(called) > 2
 
 
 def test_every_criterion_is_told_with_its_limit_and_whether_it_was_passed() -> None:

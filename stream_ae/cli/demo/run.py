@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from stream_ae.cli.demo.denoising import Denoised, denoise
+from stream_ae.cli.demo.life import PIPELINE, Lived, live
 from stream_ae.cli.demo.material import Material, material
 from stream_ae.cli.demo.outcome import Outcome, read_outcome
 from stream_ae.cli.demo.screen import Screen
@@ -38,6 +39,14 @@ class Wanted:
     machines: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Until the servers answered, and altogether."""
+
+    startup_s: float
+    total_s: float
+
+
 def run(wanted: Wanted, clock: Clock, console: Console) -> bool:
     """Tell the story and report it; whether nothing was lost or doubled."""
     quiet()
@@ -52,9 +61,11 @@ def run(wanted: Wanted, clock: Clock, console: Console) -> bool:
         world = build()
         told = tell(world, replayed, screen, wanted.rate)
         denoised = denoise(world, screen)
+        lived = live(world, screen)
         with screen.step("reading the topics and drawing") as step:
             outcome = _outcome(world, replayed)
-            numbers = _numbers(told, outcome, denoised, startup_s, clock.monotonic_s() - began_s)
+            spent = Spent(startup_s, clock.monotonic_s() - began_s)
+            numbers = _numbers(told, outcome, denoised, lived, spent)
             written = _write(wanted, numbers, outcome, told)
             step.done = f"report: {', '.join(str(file) for file in written)}"
         console.print()
@@ -78,7 +89,7 @@ def _outcome(world: World, replayed: Material) -> Outcome:
         reader.close()
 
 
-def _numbers(told: Told, outcome: Outcome, denoised: Denoised, startup_s: float, total_s: float) -> Numbers:
+def _numbers(told: Told, outcome: Outcome, denoised: Denoised, lived: Lived, spent: Spent) -> Numbers:
     found, events = events_found(outcome.streams)
     audited = told.audited.report
     p50, p99 = np.percentile(told.latency_ms, [50, 99]).tolist()
@@ -87,8 +98,8 @@ def _numbers(told: Told, outcome: Outcome, denoised: Denoised, startup_s: float,
         cleaned=audited.cleaned,
         flagged=outcome.flagged,
         dead_letters=audited.dead_letters,
-        lost=audited.lost,
-        doubled=audited.doubled,
+        lost=audited.lost + lived.audited.report.lost,
+        doubled=audited.doubled + lived.audited.report.doubled,
         events_found=found,
         events_total=events,
         false_alarms_per_10k=round(false_alarms_per_10k(outcome.streams), 1),
@@ -97,8 +108,11 @@ def _numbers(told: Told, outcome: Outcome, denoised: Denoised, startup_s: float,
         reload_s=round(told.reload_s, 3),
         snr_in_db=denoised.snr_in_db,
         snr_out_db=denoised.snr_out_db,
-        startup_s=round(startup_s, 1),
-        total_s=round(total_s, 1),
+        relearnt_s=round(lived.relearnt_s, 1),
+        refused=lived.refused,
+        rolled_back=lived.taken_back,
+        startup_s=round(spent.startup_s, 1),
+        total_s=round(spent.total_s, 1),
     )
 
 
@@ -130,8 +144,11 @@ def _keep(world: World, console: Console) -> None:
         console.print(f"  export {name}={value}", soft_wrap=True, markup=False)
     for command in ("status", "tail flagged --follow", "tail dead-letters", "models list", "audit"):
         console.print(f"  stream-ae {command}", markup=False)
-    link = f"{world.stack.mlflow.address}/#/models/{world.settings.pipeline}?workflowType=machine_learning"
-    console.print(f"\n  models in MLflow: {link}\n\nCtrl-C ends it all.", soft_wrap=True, markup=False)
+    console.print("")
+    for pipeline in (world.settings.pipeline, PIPELINE):
+        link = f"{world.stack.mlflow.address}/#/models/{pipeline}?workflowType=machine_learning"
+        console.print(f"  models in MLflow: {link}", soft_wrap=True, markup=False)
+    console.print("\nCtrl-C ends it all.")
     never = threading.Event()
     while True:
         for child in world.children:

@@ -1,0 +1,114 @@
+"""The pictures of the documentation: the demos' own, and MLflow's pages as a person sees them after the demo.
+
+    make pictures
+
+Needs a Chromium (Debian: `apt install chromium`); CHROMIUM names another one.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
+
+from mlflow import MlflowClient
+from PIL import Image
+
+from stream_ae.cli.demo.life import PIPELINE
+
+DOCS = Path(__file__).parents[1] / "docs"
+CHROMIUM = os.environ.get("CHROMIUM", "chromium")
+WIDTH, HEIGHT = 1900, 1000
+# A panel of MLflow's own that offers an assistant stands on the right of every page, however wide.
+PAGE_WIDTH = 1410
+# Of the page's own clock: its scripts fetch, draw and settle within this.
+SETTLED_MS = 20_000
+LOOK_EVERY_S, TAKEN_WITHIN_S = 1.0, 120.0
+
+
+def main() -> None:
+    """Play both demos and take the pictures. Exits with a sentence if there is no Chromium."""
+    if shutil.which(CHROMIUM) is None:
+        sys.exit(
+            f"pictures: there is no {CHROMIUM}: install one (Debian: apt install chromium), or name it in CHROMIUM"
+        )
+    with TemporaryDirectory(prefix="stream-ae-pictures-") as folder:
+        out = Path(folder) / "out"
+        with _demo_with_everything_up(Path(folder) / "said", out) as address:
+            for name, page in _pages(address).items():
+                _take(f"{address}/#/{page}", DOCS / name)
+        shutil.copy(out / "report.png", DOCS / "demo.png")
+        subprocess.run([sys.executable, "-m", "stream_ae.cli", "demo-images", "--out", str(out)], check=True)
+        shutil.copy(out / "frames.png", DOCS / "demo-images.png")
+
+
+def _pages(address: str) -> dict[str, str]:
+    """By the file of its picture: the page of the versions, the curves of those in service, all curves of the first."""
+    client = MlflowClient(address, address)
+    experiment = client.get_experiment_by_name(PIPELINE).experiment_id
+    runs = client.search_runs(
+        [experiment], "tags.`stream_ae.deployed` LIKE '%'", order_by=["attributes.start_time ASC"]
+    )
+    ids = [run.info.run_id for run in runs]
+    drift = {
+        "runs": json.dumps(ids),
+        "metric": '"score_psi"',
+        "experiments": json.dumps([experiment]),
+        "plot_metric_keys": '["score_psi"]',
+        "plot_layout": '{"autosize":true,"xaxis":{},"yaxis":{}}',
+        "x_axis": "step",
+        "y_axis_scale": "linear",
+        "line_smoothness": "1",
+        "show_point": "false",
+        "deselected_curves": "[]",
+        "last_linear_y_axis_range": "[]",
+    }
+    return {
+        "mlflow-versions.png": f"models/{PIPELINE}?workflowType=machine_learning",
+        "mlflow-drift.png": "metric?" + "&".join(f"{name}={quote(value)}" for name, value in drift.items()),
+        "mlflow-in-service.png": f"experiments/{experiment}/runs/{ids[0]}/model-metrics",
+    }
+
+
+def _take(url: str, file: Path) -> None:
+    print(f"{file.name}: {url}")
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-proxy-server"]
+    options = [f"--window-size={WIDTH},{HEIGHT}", f"--virtual-time-budget={SETTLED_MS}", f"--screenshot={file}"]
+    subprocess.run([*command, *options, url], check=True, timeout=TAKEN_WITHIN_S, capture_output=True)
+    with Image.open(file) as whole:
+        page = whole.crop((0, 0, PAGE_WIDTH, HEIGHT)).quantize(256)
+    page.save(file, optimize=True)
+
+
+@contextmanager
+def _demo_with_everything_up(said: Path, out: Path) -> Iterator[str]:
+    """The address of MLflow in a demo that is over but for its servers."""
+    never = threading.Event()
+    with said.open("wb") as output:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "stream_ae.cli", "demo", "--keep", "--out", str(out)],
+            stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        while "Ctrl-C ends it all" not in (text := said.read_text()):
+            if demo.poll() is not None:
+                sys.exit(f"pictures: the demo has failed:\n{text}")
+            never.wait(LOOK_EVERY_S)
+        found = re.search(r"STREAM_AE_MLFLOW__TRACKING_URI=(\S+)", text)
+        assert found is not None
+        yield found[1]
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.wait(TAKEN_WITHIN_S)
+
+
+if __name__ == "__main__":
+    main()
