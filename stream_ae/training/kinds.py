@@ -1,6 +1,7 @@
 """Training and comparing by what was collected: readings of sensors or frames."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,12 +10,13 @@ from stream_ae.errors import ModelError
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.models.version import AnyDetector
 from stream_ae.settings import TrainingSettings
-from stream_ae.training.collect import Collected
+from stream_ae.training.collect import Collected, Labelled
 from stream_ae.training.evaluate import Evaluation, evaluate
 from stream_ae.training.fit import Progress
 from stream_ae.training.images import evaluate_frames
 from stream_ae.training.images.picture import frame_pictures
 from stream_ae.training.images.train import TrainedImages, train_frames
+from stream_ae.training.labelled import flagged_shares
 from stream_ae.training.picture import pictures
 from stream_ae.training.train import Trained, train
 
@@ -40,12 +42,16 @@ def train_collected(
     return train_frames(frames, collected.channels, options, lineage=lineage, progress=progress, clock=clock)
 
 
-def measured(detector: AnyDetector, trained: AnyTrained) -> Evaluation:
-    """How a detector does on what `trained` was not fitted on. Raises ModelError if it is of another kind."""
+def measured(detector: AnyDetector, trained: AnyTrained, labelled: Labelled | None = None) -> Evaluation:
+    """How a detector does on what `trained` was not fitted on, and on what operators labelled.
+
+    Raises ModelError if it is of another kind.
+    """
+    shares = flagged_shares(detector, labelled or Labelled())
     if isinstance(trained, TrainedImages) and isinstance(detector, ImageDetector):
-        return evaluate_frames(detector, trained.held_out)
+        return replace(evaluate_frames(detector, trained.held_out), labelled=shares)
     if isinstance(trained, Trained) and not isinstance(detector, ImageDetector):
-        return evaluate(detector, trained.held_out)
+        return replace(evaluate(detector, trained.held_out), labelled=shares)
     raise ModelError("frames and readings of sensors cannot be compared: give each a pipeline name of its own")
 
 
