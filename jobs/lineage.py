@@ -24,6 +24,7 @@ OFFSETS: Final = f"{TAG}offsets"
 SETTINGS: Final = f"{TAG}settings"
 RECORDS: Final = f"{TAG}records"
 LEFT_OUT: Final = f"{TAG}left_out"
+STILL: Final = f"{TAG}still"
 CODE: Final = f"{TAG}code_version"
 COMMIT: Final = f"{TAG}commit"
 # Of the settings of `retrain`, those that say what is trained on.
@@ -61,7 +62,30 @@ def lineage_of(settings: Settings, span: Span, collected: Collected, champion: L
 
 def tags_of(lineage: Mapping[str, str]) -> dict[str, str]:
     """What people look at: without what may be long."""
-    return {name: text for name, text in lineage.items() if name != LEFT_OUT}
+    return {name: text for name, text in lineage.items() if name not in (LEFT_OUT, STILL)}
+
+
+def still_text(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, str]:
+    """How long channels stood still, in the data of the version before and in this, see `training.strange`."""
+    return {STILL: json.dumps({"before": dict(before), "now": dict(now)})}
+
+
+def still_of(lineage: Mapping[str, str]) -> Mapping[str, int]:
+    """How long channels stood still in the data of a version; empty where it does not say so."""
+    return _still(lineage, "now")
+
+
+def still_before(lineage: Mapping[str, str]) -> Mapping[str, int]:
+    """How long they did in the data of the one before it."""
+    return _still(lineage, "before")
+
+
+def _still(lineage: Mapping[str, str], which: str) -> Mapping[str, int]:
+    try:
+        return {str(name): int(length) for name, length in json.loads(lineage.get(STILL, "{}"))[which].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # It was a hint alone, and one of another release may be written otherwise.
+        return {}
 
 
 def settings_of(lineage: Mapping[str, str], settings: Settings, version: str) -> Settings:

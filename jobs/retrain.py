@@ -162,14 +162,16 @@ def _trained(world: World, plan: Plan, progress: Progress) -> tuple[AnyTrained, 
     if plan.labels.unreadable:
         progress.say(f"warning: {plan.labels.unreadable} feedback records not readable, the first: {plan.labels.why}")
     span = plan.span
-    collected, lineage = plan.gathered(world.reader, lambda done: progress.collected(done, span.records))
-    progress.say(collected_sentence(collected))
-    progress.summary.data(plan, collected)
+    data = plan.gathered(world.reader, lambda done: progress.collected(done, span.records))
+    progress.say(collected_sentence(data.collected))
+    progress.summary.data(plan, data.collected)
+    for warning in data.warnings:
+        progress.say(f"warning: {warning}")
     trained = train_collected(
-        collected, plan.settings.training, lineage=lineage, progress=progress.epoch,
+        data.collected, plan.settings.training, lineage=data.lineage, progress=progress.epoch,
         holdout_share=plan.settings.retrain.holdout_share, clock=world.clock,
     )  # fmt: skip
-    return trained, collected.labelled
+    return trained, data.collected.labelled
 
 
 def _learn_profiles(world: World, settings: Settings, progress: Progress) -> None:

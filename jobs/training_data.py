@@ -1,8 +1,19 @@
 """Which records a retraining is trained on: the newest, those since the last time, some offsets, a version's again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.lineage import OFFSETS, LoadedVersion, check_complete, lineage_of, selection_of_then, settings_of
+from jobs.lineage import (
+    OFFSETS,
+    LoadedVersion,
+    check_complete,
+    lineage_of,
+    selection_of_then,
+    settings_of,
+    still_before,
+    still_of,
+    still_text,
+)
 from jobs.one_shot import TAG, software
 from stream_ae.digest import fingerprint
 from stream_ae.errors import ConfigError
@@ -12,6 +23,7 @@ from stream_ae.training.collect import Collected, SampleLayout
 from stream_ae.training.labels import Labels, Selection, read_labels, selection_of
 from stream_ae.training.marks import offset_ranges
 from stream_ae.training.span import Counted, Span, collect, newest_span, run_key, span_at, span_since
+from stream_ae.training.strange import Sound, sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,15 @@ class Asked:
             raise ConfigError("--offsets and --like both say what to train on: give one of them")
         if self.offsets:
             offset_ranges(settings.topics.raw, self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What is trained on, what the version will say of it, and what a person should know."""
+
+    collected: Collected
+    lineage: dict[str, str]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +75,24 @@ class Plan:
         like = self.again or self.champion
         return like.layout if like is not None else None
 
-    def gathered(self, reader: RecordReader, progress: Counted) -> tuple[Collected, dict[str, str]]:
+    def gathered(self, reader: RecordReader, progress: Counted) -> Gathered:
         """The records, and the lineage of what is trained on them. Raises ConfigError if they cannot be used."""
         collected = collect(reader, self.settings, self.span, self.layout, self._selection(reader), progress)
         if self.again is None:
-            return collected, lineage_of(self.settings, self.span, collected, self.champion)
+            champion = self.champion.detector.lineage if self.champion is not None else {}
+            before = still_of(champion)
+            found = self._sound(collected, before)
+            lineage = lineage_of(self.settings, self.span, collected, self.champion)
+            return Gathered(found.collected, lineage | still_text(before, found.still), found.warnings)
         lineage = dict(self.again.detector.lineage)
         check_complete(lineage, collected, self.again.version.version)
-        return collected, lineage
+        found = self._sound(collected, still_before(lineage))
+        return Gathered(found.collected, lineage, found.warnings)
+
+    def _sound(self, collected: Collected, before: Mapping[str, int]) -> Sound:
+        if not self.settings.retrain.check_data:
+            return Sound(collected)
+        return sound(collected, self.settings.training.window, before)
 
     def _selection(self, reader: RecordReader) -> Selection:
         if self.again is not None:

@@ -18,8 +18,8 @@ PROFILE = (
 def dataset_of(tags: Mapping[str, str], channels: Sequence[str]) -> DatasetInput | None:
     """The records that tags of a version name; None if they name none, as of a version from files.
 
-    MLflow's own class for datasets without content, `MetaDataset`, knows no source such as Kafka; its page shows what the
-    entity says.
+    MLflow's own class for datasets without content, `MetaDataset`, knows no source such as Kafka; its page shows what
+    the entity says.
     """
     told = {name: tags[TAG + name] for name in (*SOURCE, *PROFILE) if TAG + name in tags}
     if not {"topic", "offsets"} <= set(told):

@@ -1,11 +1,11 @@
 """From records of the raw topic to per-stream arrays, through the same decoding as serving."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from stream_ae.errors import ConfigError
@@ -115,8 +115,9 @@ def channels_of(values: Iterable[bytes | None], settings: DecodeSettings) -> tup
 
 def _values_of(value: bytes | None, field: str) -> object:
     try:
-        record = msgspec.json.decode(value) if value else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Python's own reader takes NaN, as the decoder of the workers does, and msgspec does not.
+        record = json.loads(value) if value else None
+    except (ValueError, RecursionError):
         return None
     return record.get(field) if isinstance(record, dict) else None
 

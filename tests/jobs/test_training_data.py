@@ -13,7 +13,7 @@ from jobs.retrain import Outcome, Progress, retrain
 from jobs.training_data import Asked
 from stream_ae.errors import ConfigError
 from stream_ae.models.serialization import load, save
-from stream_ae.records import Partition
+from stream_ae.records import Float32, Partition
 from stream_ae.settings import RetrainSettings, TopicSettings
 from tests.jobs.test_retrain import Retraining, waves
 
@@ -232,3 +232,49 @@ def test_the_summary_tells_span_counts_verdict_version_and_workers(feeding: Feed
     assert (told["verdict"], told["version"], told["workers"]) == ("the first version", "default/1", "0 on it, 0 not")
     assert told["faults found"].startswith("passed  ")
     assert np.isfinite(float(told["loss"].split()[1]))
+
+
+def test_a_stuck_sensor_is_left_out_and_said_and_the_next_version_knows_what_is_usual(
+    feeding: Feeding, tmp_path: Path
+) -> None:
+    x = waves(900)
+    x[300:500, 1] = 0.5
+    feeding.send(x)
+    assert feeding.run() == Outcome.PROMOTED
+    assert any(said.startswith("warning: channel 'b' of stream 's' stands at 0.5 for 200") for said in feeding.said)
+    assert json.loads(feeding.lineage("1", tmp_path / "v")["stream_ae.still"])["now"] == {"a": 1, "b": 1}
+    feeding.send(waves(30, first=900))
+    feeding.send(np.repeat(waves(1, first=930), 600, axis=0))
+    feeding.set(since="last")
+    assert feeding.run() == Outcome.UNUSABLE_DATA
+    assert "2 channels that usually move stand still in 95% of what was collected" in feeding.said[-1]
+    feeding.set(check_data=False)
+    assert feeding.run() != Outcome.UNUSABLE_DATA
+
+
+def test_a_version_that_was_trained_without_a_stuck_sensor_comes_out_again(feeding: Feeding) -> None:
+    x = waves(900)
+    x[300:500, 1] = 0.5
+    feeding.send(x)
+    feeding.run()
+    feeding.ask(like="1")
+    assert "version 1 came out again with the same weights" in feeding.said[-1]
+
+
+def _noise(count: int) -> Float32:
+    return np.random.default_rng(5).normal(0, 1, (count, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("x", "problem"),
+    [
+        (_noise(600), "the values are noise"),
+        (np.full((600, 2), 3.0, np.float32), "none of the 2 channels ever changes"),
+        (np.full((600, 2), np.nan, np.float32), "0 rows with at least one value"),
+    ],
+)
+def test_garbage_is_refused_with_the_reason(feeding: Feeding, x: Float32, problem: str) -> None:
+    feeding.send(x)
+    assert feeding.run() == Outcome.UNUSABLE_DATA
+    assert problem in feeding.said[-1]
+    assert feeding.store.versions() == []
