@@ -154,8 +154,9 @@ def _learnt(world: World, settings: Settings, span: Span, detector: Detector, pr
     profiles = adapted(detector, streams, settings.adapt.kind, settings.training.false_alarm_rate)
     progress.say(
         f"collected {collected.kept} samples of {len(streams)} streams from {span.records} records "
-        f"({collected.rejected} not readable); {len(profiles.streams)} streams have enough for a profile, thresholds "
-        f"{profiles.threshold.min():.3g} to {profiles.threshold.max():.3g} (the model's: {detector.threshold:.3g})"
+        f"({collected.counts.rejected} not readable); {len(profiles.streams)} streams have enough for a profile, "
+        f"thresholds {profiles.threshold.min():.3g} to {profiles.threshold.max():.3g} "
+        f"(the model's: {detector.threshold:.3g})"
     )
     return profiles
 

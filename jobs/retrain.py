@@ -2,6 +2,8 @@
 
     python -m jobs.retrain --config stream-ae.yaml
 
+Which records it is trained on is settled in `jobs.training_data`, what a version says of them in `jobs.lineage`.
+
 Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the champion, 4 the data cannot be used,
 5 another retraining is running, 6 the workers did not come up and the champion before is back, 7 a server is away,
 130 interrupted.
@@ -9,7 +11,7 @@ Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the cha
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +20,17 @@ from typing import Annotated
 import typer
 
 from jobs import adapt as adapting
+from jobs.again import compared, found_again
+from jobs.code_commit import code_commit
+from jobs.lineage import CODE, COMMIT, LoadedVersion, tags_of
 from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
+from jobs.summary import Summary, collected_sentence
+from jobs.training_data import Asked, Plan, planned
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
 from stream_ae.kafka.driver import open_reader
-from stream_ae.models.version import AnyDetector, save
 from stream_ae.models.version import load as load_version
+from stream_ae.models.version import save
 from stream_ae.ports import ModelSignal, ModelStore, RecordReader
 from stream_ae.records import ModelVersion
 from stream_ae.registry.rollout import Healthy, roll_out, watch
@@ -32,15 +39,16 @@ from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log
 from stream_ae.training import Epoch
-from stream_ae.training.collect import Collected, SampleLayout
+from stream_ae.training.collect import Labelled
 from stream_ae.training.gate import Verdict, verdict
-from stream_ae.training.kinds import AnyTrained, compared, pictures_of, train_collected
-from stream_ae.training.span import Span, collect, newest_span, run_key
+from stream_ae.training.kinds import AnyTrained, measured_together, pictures_of, train_collected
 
 log = Log("retrain")
 
 VERDICT = f"{TAG}verdict"
 ROLLED_BACK = f"{TAG}rolled_back"
+LIKE = f"{TAG}like"
+CANDIDATE = "candidate"
 # Of the records answered while a new version is watched, so many times the asked false alarms may be flagged.
 FLAGGED_OF_ASKED, LEAST_FLAGGED, DEAD_SHARE = 20.0, 0.2, 0.05
 
@@ -71,31 +79,26 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a person sees how far it is; every call may be ignored."""
+    """Where a person sees how far it is; every call may be ignored. `summary` is complete when it has ended."""
 
     say: Callable[[str], None]
     collected: Callable[[int, int], None]
     epoch: Callable[[Epoch], None]
+    summary: Summary = field(default_factory=Summary)
 
 
-@dataclass(frozen=True, slots=True)
-class _Champion:
-    version: ModelVersion
-    detector: AnyDetector
-
-    @property
-    def layout(self) -> SampleLayout:
-        return SampleLayout(self.detector.channels, self.detector.frame)
-
-
-def retrain(world: World, settings: Settings, progress: Progress, dry_run: bool = False) -> Outcome:
+def retrain(
+    world: World, settings: Settings, progress: Progress, dry_run: bool = False, asked: Asked | None = None
+) -> Outcome:
     """Run one retraining; a dry run trains and compares, and registers nothing.
 
     Raises ConfigError for settings that cannot work; everything else is an outcome.
     """
+    wanted = asked or Asked()
+    wanted.check(settings)
     try:
         with world.signal.lock("retrain", settings.retrain.lock_lease_s), _scratch() as scratch:
-            outcome = _retrain(world, settings, progress, scratch, dry_run)
+            outcome = _retrain(world, settings, progress, scratch, dry_run, wanted)
             if outcome == Outcome.PROMOTED:
                 _learn_profiles(world, settings, progress)
             return outcome
@@ -107,44 +110,68 @@ def retrain(world: World, settings: Settings, progress: Progress, dry_run: bool 
         return Outcome.SERVER_AWAY
 
 
-def _retrain(world: World, settings: Settings, progress: Progress, scratch: Path, dry_run: bool) -> Outcome:
+def _retrain(
+    world: World, settings: Settings, progress: Progress, scratch: Path, dry_run: bool, asked: Asked
+) -> Outcome:
     champion = _champion(world.store, scratch, progress)
-    span = newest_span(world.reader, settings, world.clock.wall_ms())
-    key = run_key(span, settings, software())
-    if champion is not None and champion.version.tags.get(RUN_KEY) == key:
-        progress.say(f"version {champion.version.version} was trained on exactly this span: nothing to do")
-        return _rolled_out(world, settings, progress, champion.version, champion)
+    again = found_again(world.store, asked.like, scratch / "again")
     try:
-        collected = collect(
-            world.reader,
-            settings,
-            span,
-            champion.layout if champion else None,
-            lambda done: progress.collected(done, span.records),
-        )
-        progress.say(_collected_sentence(collected, span))
-        trained = train_collected(
-            collected, settings.training, lineage=_lineage(settings, span, champion),
-            progress=progress.epoch, holdout_share=settings.retrain.holdout_share, clock=world.clock,
-        )  # fmt: skip
+        plan = planned(world.reader, settings, asked, (champion, again), world.clock.wall_ms())
+        if champion is not None and _nothing_new(plan, champion, progress):
+            return _rolled_out(world, settings, progress, champion.version, champion)
+        trained, labelled = _trained(world, plan, progress)
     except (ConfigError, ModelError) as error:
         progress.say(f"the data cannot be used: {error}")
         return Outcome.UNUSABLE_DATA
     for warning in trained.report.warnings:
         progress.say(f"warning: {warning}")
-    judged = _judged(trained, champion, settings)
+    save(trained.detector, scratch / CANDIDATE)
+    if again is not None:
+        same, sentence = compared(again, scratch / "again", scratch / CANDIDATE)
+        progress.say(sentence)
+        if same:
+            return Outcome.PROMOTED
+    judged = _judged(trained, champion, settings, labelled)
+    progress.summary.judged(judged)
     if dry_run:
         progress.say(
             f"dry run, nothing is registered: it would {'' if judged.promote else 'not '}be promoted, {judged.reason}"
         )
         return Outcome.PROMOTED if judged.promote else Outcome.NOT_PROMOTED
-    tags = _lineage(settings, span, champion) | {RUN_KEY: key, TAG + "code_version": software(), VERDICT: judged.reason}
-    candidate = _registered(world.store, trained, scratch, tags | judged.tags(), judged.metrics())
+    candidate = _registered(world.store, trained, scratch, _tags(trained, plan, judged), judged.metrics())
     progress.say(f"registered {candidate.name}/{candidate.version}: {judged.reason}")
+    progress.summary.facts["version"] = f"{candidate.name}/{candidate.version}"
     if not judged.promote:
         return Outcome.NOT_PROMOTED
     world.store.promote(candidate.version)
     return _rolled_out(world, settings, progress, candidate, champion)
+
+
+def _nothing_new(plan: Plan, champion: LoadedVersion, progress: Progress) -> bool:
+    if champion.version.tags.get(RUN_KEY) == plan.key:
+        progress.say(f"version {champion.version.version} was trained on exactly this span: nothing to do")
+        return True
+    if plan.settings.retrain.since == "last" and not plan.span.records and plan.again is None:
+        progress.say(f"no record has come since the span of version {champion.version.version} ended: nothing to do")
+        return True
+    return False
+
+
+def _trained(world: World, plan: Plan, progress: Progress) -> tuple[AnyTrained, Labelled]:
+    """Raises ConfigError or ModelError if the data cannot be used."""
+    if plan.labels.unreadable:
+        progress.say(f"warning: {plan.labels.unreadable} feedback records not readable, the first: {plan.labels.why}")
+    span = plan.span
+    data = plan.gathered(world.reader, lambda done: progress.collected(done, span.records))
+    progress.say(collected_sentence(data.collected))
+    progress.summary.data(plan, data.collected)
+    for warning in data.warnings:
+        progress.say(f"warning: {warning}")
+    trained = train_collected(
+        data.collected, plan.settings.training, lineage=data.lineage, progress=progress.epoch,
+        holdout_share=plan.settings.retrain.holdout_share, clock=world.clock,
+    )  # fmt: skip
+    return trained, data.collected.labelled
 
 
 def _learn_profiles(world: World, settings: Settings, progress: Progress) -> None:
@@ -169,13 +196,13 @@ def _outdated(profiles: ModelVersion | None, model: ModelVersion | None) -> bool
     return profiles.tags.get(adapting.MODEL) != f"{model.name}/{model.version}"
 
 
-def _champion(store: ModelStore, scratch: Path, progress: Progress) -> _Champion | None:
+def _champion(store: ModelStore, scratch: Path, progress: Progress) -> LoadedVersion | None:
     """The version to compare with; one that cannot be loaded must not stand in the way of its successor."""
     found = store.champion()
     if found is None:
         return None
     try:
-        return _Champion(found, load_version(store.fetch(found.version, scratch / "champion")))
+        return LoadedVersion(found, load_version(store.fetch(found.version, scratch / "champion")))
     except ModelError as error:
         progress.say(f"champion {found.version} cannot be loaded and is not compared with: {error}")
         return None
@@ -188,13 +215,22 @@ def _registered(
     for known in store.versions():
         if known.tags.get(RUN_KEY) == tags[RUN_KEY]:
             return known
-    folder = scratch / "candidate"
-    save(trained.detector, folder)
-    return store.register(folder, tags | trained.tags(), trained.report.metrics() | judged, pictures_of(trained))
+    return store.register(
+        scratch / CANDIDATE, tags | trained.tags(), trained.report.metrics() | judged, pictures_of(trained)
+    )
 
 
-def _judged(trained: AnyTrained, champion: _Champion | None, settings: Settings) -> Verdict:
-    own, before = compared(trained, champion.detector if champion is not None else None)
+def _tags(trained: AnyTrained, plan: Plan, judged: Verdict) -> dict[str, str]:
+    """Everything that is said of a version beside its folder."""
+    commit, again = code_commit(), plan.again
+    told = {RUN_KEY: plan.key, CODE: software(), VERDICT: judged.reason}
+    told |= {COMMIT: commit} if commit else {}
+    told |= {LIKE: again.version.version} if again is not None else {}
+    return tags_of(trained.detector.lineage) | told | judged.tags()
+
+
+def _judged(trained: AnyTrained, champion: LoadedVersion | None, settings: Settings, labelled: Labelled) -> Verdict:
+    own, before = measured_together(trained, champion.detector if champion is not None else None, labelled)
     found = verdict(own, before, settings.retrain.tolerance, settings.training.false_alarm_rate)
     asked = settings.retrain.promote
     if asked == "gate" or (asked == "never") != found.promote:
@@ -203,11 +239,12 @@ def _judged(trained: AnyTrained, champion: _Champion | None, settings: Settings)
 
 
 def _rolled_out(
-    world: World, settings: Settings, progress: Progress, candidate: ModelVersion, before: _Champion | None
+    world: World, settings: Settings, progress: Progress, candidate: ModelVersion, before: LoadedVersion | None
 ) -> Outcome:
     """Announce and watch; put the champion before back if a worker does not come up on the candidate."""
     timeout_s = settings.retrain.rollout_timeout_s
     rollout = roll_out(world.signal, candidate.identity, "retrained", world.clock, timeout_s)
+    progress.summary.facts["workers"] = f"{len(rollout.on_it)} on it, {len(rollout.not_on_it)} not"
     if rollout.complete:
         progress.say(f"{candidate.name}/{candidate.version} is champion; workers on it: {len(rollout.on_it)}")
         wrong = watch(world.signal, candidate.identity, world.clock, settings.retrain.watch_s, _healthy(settings))
@@ -232,30 +269,15 @@ def _healthy(settings: Settings) -> Healthy:
     return Healthy(max(FLAGGED_OF_ASKED * settings.training.false_alarm_rate, LEAST_FLAGGED), DEAD_SHARE)
 
 
-def _lineage(settings: Settings, span: Span, champion: _Champion | None) -> dict[str, str]:
-    return {
-        TAG + "topic": settings.topics.raw,
-        TAG + "offsets": span.offsets,
-        TAG + "parent_version": champion.version.version if champion is not None else "none",
-        TAG + "seed": str(settings.training.seed),
-    }
-
-
-def _collected_sentence(collected: Collected, span: Span) -> str:
-    return (
-        f"collected {collected.kept} samples of {len(set(collected.streams))} streams from {span.records} records "
-        f"({collected.rejected} not readable, {collected.flagged} samples flagged and left out)"
-    )
-
-
 @contextmanager
 def _scratch() -> Iterator[Path]:
     with TemporaryDirectory(prefix="stream-ae-retrain-") as folder:
         yield Path(folder)
 
 
-def run(settings: Settings, progress: Progress | None = None, dry_run: bool = False) -> int:
+def run(settings: Settings, progress: Progress | None = None, dry_run: bool = False, asked: Asked | None = None) -> int:
     """One retraining on the servers of `settings`; the exit code."""
+    shown = progress or logged_progress()
     clock = SystemClock()
     reader = open_reader(settings.kafka, clock)
     signal = RedisSignal(settings.redis, settings.pipeline, clock)
@@ -263,12 +285,13 @@ def run(settings: Settings, progress: Progress | None = None, dry_run: bool = Fa
     try:
         profiles = adapting.Registry(MlflowStore(settings.mlflow, settings.profiles), profiles_signal)
         world = World(reader, MlflowStore(settings.mlflow, settings.pipeline), signal, clock, profiles)
-        outcome = retrain(world, settings, progress or logged_progress(), dry_run)
+        outcome = retrain(world, settings, shown, dry_run, asked)
     finally:
         profiles_signal.close()
         signal.close()
         reader.close()
-    log.info("retraining ended", outcome=outcome.name.lower(), exit_code=int(outcome))
+    facts = {name.replace(" ", "_"): text for name, text in shown.summary.facts.items()}
+    log.info("retraining ended", outcome=outcome.name.lower(), exit_code=int(outcome), **facts)
     return int(outcome)
 
 

@@ -54,6 +54,7 @@ class TopicSettings(Group):
     flagged: Topic = "flagged"
     dead_letters: Topic = "dead-letters"
     latent: Topic | None = Field(None, description="the codes of every record's samples; default: not published")
+    feedback: Topic | None = Field(None, description="what operators call normal or an anomaly; default: not read")
 
     @model_validator(mode="after")
     def _all_different(self) -> "TopicSettings":
@@ -65,7 +66,8 @@ class TopicSettings(Group):
 
     def names(self) -> list[str]:
         """Of all topics that are used."""
-        return [name for name in (self.raw, self.cleaned, self.flagged, self.dead_letters, self.latent) if name]
+        used = self.raw, self.cleaned, self.flagged, self.dead_letters, self.latent, self.feedback
+        return [name for name in used if name]
 
 
 class RedisSettings(Group):
@@ -204,8 +206,14 @@ class TrainingSettings(Group):
 
 
 class RetrainSettings(Group):
+    since: Literal["span", "last"] = Field(
+        "span", description="last = only from where the champion's span ended, within retrain.span_s"
+    )
     span_s: Seconds = Field(7 * 86_400.0, description="how far back from now to collect, by Kafka time")
-    max_samples: Positive = Field(1_000_000, description="newest samples kept")
+    max_samples: Positive = Field(1_000_000, description="samples kept at most, where there are more")
+    keep: Literal["newest", "spread"] = Field(
+        "newest", description="which ones then; spread = blocks of 32 windows, evenly over the whole span"
+    )
     min_samples: Positive = Field(500, description="fewer are refused")
     tolerance: Annotated[float, Field(ge=0)] = Field(0.05, description="share that a challenger may be worse by")
     promote: Literal["gate", "always", "never"] = Field(
@@ -215,6 +223,9 @@ class RetrainSettings(Group):
     rollout_timeout_s: Seconds = Field(60.0, description="workers must report the new version by then")
     lock_lease_s: Seconds = Field(30.0, description="a dead owner's lock is free after this")
     holdout_share: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.2, description="newest part kept for calibration")
+    check_data: bool = Field(
+        True, description="noise and constants are refused, what a sensor says while it is stuck is left out"
+    )
 
 
 ProfileKind = Literal["threshold", "full"]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stream_ae.cli import audit, config, demo, models, replay, run, score, status, tail, topics, train, up
+from stream_ae.cli import audit, config, demo, feedback, models, replay, run, score, status, tail, topics, train, up
 from stream_ae.cli.context import Options
 
 TRY = "Try it"
@@ -69,6 +69,7 @@ app.command(rich_help_panel=RUN)(run.worker)
 app.command(rich_help_panel=RUN)(run.retrain)
 app.command(rich_help_panel=RUN)(run.adapt)
 app.command(rich_help_panel=RUN)(run.monitor)
+app.command(rich_help_panel=RUN)(feedback.feedback)
 app.command(rich_help_panel=MODELS)(train.train)
 app.add_typer(models.app, name="models", rich_help_panel=MODELS)
 app.command(rich_help_panel=MODELS)(score.score)

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_ae.cli.context import options, progress_bars, settings
+from stream_ae.cli.context import options, progress_bars, progress_console, settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from jobs import retrain as retraining
+    from jobs.summary import Summary
     from stream_ae.training import Epoch
 
 
@@ -44,23 +46,50 @@ def retrain(
         Promote | None, typer.Option(help="gate: if nothing is worse; never: register only. Default: retrain.promote.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and compare; register nothing.")] = False,
+    offsets: Annotated[
+        str, typer.Option(metavar="SPANS", help="Train on exactly these: partition:first-end, as 0:17-900,1:0-450.")
+    ] = "",
+    like: Annotated[
+        str, typer.Option(metavar="VERSION", help="Train this one again: its records, settings and seed.")
+    ] = "",
 ) -> None:
     """Train on the newest span of the raw topic; register, promote if it is no worse, roll out, and watch.
 
-    One shot: run it by hand, from cron, or leave it to python -m jobs.schedule.
+    One shot: run it by hand, from cron, or leave it to python -m jobs.schedule. Settings: retrain.*, training.*
 
     Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the champion, 4 the data cannot be used,
     5 another retraining is running, 6 the workers did not come up on it and the champion before is back, 7 a server
     is away.
     """
     from jobs.retrain import run
+    from jobs.training_data import Asked
 
     effective = settings(context)
     if promote is not None:
         retraining = effective.retrain.model_copy(update={"promote": promote.value})
         effective = effective.model_copy(update={"retrain": retraining})
     with progress_bars() as bars:
-        raise typer.Exit(run(effective, _shown(bars), dry_run))
+        shown = _shown(bars)
+        code = run(effective, shown, dry_run, Asked(offsets, like))
+    summary_lines(shown.summary, progress_console())
+    raise typer.Exit(code)
+
+
+def summary_lines(summary: "Summary", out: "Console") -> None:
+    """What came of it: a table on a terminal, plain lines elsewhere."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(summary.rows())
+    if not out.is_terminal:
+        for name, text in rows:
+            out.print(f"{name}: {text}", soft_wrap=True, markup=False)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, text in rows:
+        style = "red" if text.startswith("failed") else "green" if text.startswith("passed") else ""
+        table.add_row(Text(name, style="bold"), Text(text, style=style))
+    out.print(table)
 
 
 def adapt(context: typer.Context) -> None:

@@ -20,7 +20,7 @@ def create(
     partitions: Annotated[int, typer.Option(min=1, help="As many workers can share the work.")] = 3,
     replication: Annotated[int, typer.Option(min=1, help="Copies; 3 on a cluster that must not lose data.")] = 1,
 ) -> None:
-    """Create raw, cleaned, flagged and dead-letters, and latent if it is set (names by settings).
+    """Create raw, cleaned, flagged and dead-letters, and latent and feedback where set (names by settings).
 
     Those that exist are left as they are. A cleaned record keeps the partition of its raw record: where raw exists
     with more partitions than asked for, the new topics get as many as raw has.

@@ -71,6 +71,11 @@ def parameters(folder: Path) -> dict[str, str]:
     return dict(_short_values(read_config(folder)))
 
 
+def channels_of(folder: Path) -> list[str]:
+    """The names of a sample's values. Raises ModelError if the folder names none."""
+    return _channels(read_config(folder), folder)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The version's `config.json` as plain JSON. Raises ModelError if the folder is not a version."""
     file = folder / "config.json"

@@ -15,8 +15,9 @@ from stream_ae.clock import Clock, SystemClock
 from stream_ae.digest import folder_digest
 from stream_ae.errors import ModelError
 from stream_ae.records import ModelVersion
+from stream_ae.registry.dataset import dataset_of
 from stream_ae.registry.experiment import experiment_id
-from stream_ae.registry.packaging import DATA_PATH, Place, packaged, parameters
+from stream_ae.registry.packaging import DATA_PATH, Place, channels_of, packaged, parameters
 from stream_ae.registry.tracking import bounded, connect, over_http, says_exists, says_missing
 from stream_ae.settings import MlflowSettings
 
@@ -49,6 +50,7 @@ class MlflowStore:
             experiment = experiment_id(self._client, self._uri, self._name)
             with self._run(experiment, {**tags, DIGEST: digest}) as run_id:
                 self._log_numbers(run_id, folder, metrics)
+                self._log_dataset(run_id, folder, tags)
                 self._log_pictures(run_id, pictures or {})
                 model = self._log_model(experiment, run_id, folder)
                 made = self._create_version(run_id, model, {**tags, DIGEST: digest})
@@ -122,6 +124,11 @@ class MlflowStore:
             metrics=[Metric(name, value, now_ms, 0) for name, value in metrics.items()],
             params=[Param(name, value) for name, value in parameters(folder).items()],
         )
+
+    def _log_dataset(self, run_id: str, folder: Path, tags: Mapping[str, str]) -> None:
+        dataset = dataset_of(tags, channels_of(folder))
+        if dataset is not None:
+            self._client.log_inputs(run_id, [dataset])
 
     def _log_pictures(self, run_id: str, pictures: Mapping[str, bytes]) -> None:
         with tempfile.TemporaryDirectory() as work:

@@ -28,6 +28,7 @@ class Evaluation:
     flagged_share:  share of the windows above the model's own threshold.
     found:          by the kind of injected fault (`training.inject`), the share above the threshold.
     batch_ms:       CPU time of a batch of BATCH_TIMED windows, where it was taken (`timed`).
+    labelled:       by what operators called them (`anomaly`, `normal`), the share of the records that are flagged.
     """
 
     loss: float
@@ -35,6 +36,7 @@ class Evaluation:
     windows: int
     found: Mapping[str, float] = field(default_factory=dict)
     batch_ms: float = field(default=0.0, compare=False)
+    labelled: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate(detector: Detector, held_out: HeldOut, seed: int = 0) -> Evaluation:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from stream_ae.flow.feedback import Label
 from stream_ae.training.evaluate import Evaluation
 
 # Normal data may be flagged so many times as often as was asked for: few held-out rows say it no better.
@@ -64,6 +65,7 @@ def verdict(challenger: Evaluation, champion: Evaluation | None, tolerance: floa
         _at_most("loss", challenger.loss, champion.loss if champion else None, 1.0 + tolerance),
         _false_alarms(challenger, champion, tolerance, false_alarm_rate),
         *_found(challenger, champion, tolerance),
+        *_labelled(challenger, champion, tolerance, false_alarm_rate),
         _at_most("batch ms", challenger.batch_ms, champion.batch_ms if champion else None, SLOWER_THAN_CHAMPION),
     )
     if not math.isfinite(challenger.loss):
@@ -104,3 +106,21 @@ def _found(challenger: Evaluation, champion: Evaluation | None, tolerance: float
 def _skill(found: Evaluation) -> float:
     """Youden's J (1950, Index for rating diagnostic tests): true positive rate less false positive rate."""
     return sum(found.found.values()) / len(found.found) - found.flagged_share
+
+
+def _labelled(
+    challenger: Evaluation, champion: Evaluation | None, tolerance: float, asked: float
+) -> Sequence[Criterion]:
+    """On records that operators gave a label: anomalies are found as before, normal ones not flagged more often."""
+    before = champion.labelled if champion is not None else {}
+    criteria = []
+    if Label.ANOMALY in challenger.labelled:
+        own, other = challenger.labelled[Label.ANOMALY], before.get(Label.ANOMALY)
+        limit = max((other or 0.0) * (1.0 - tolerance) - RECALL_MARGIN, 0.0)
+        criteria.append(Criterion("labelled anomalies found", own, other, limit, own >= limit))
+    if Label.NORMAL in challenger.labelled:
+        own, other = challenger.labelled[Label.NORMAL], before.get(Label.NORMAL)
+        # Without a champion there is nothing that it could be worse than.
+        limit = max(other * (1.0 + tolerance), FALSE_ALARMS_OF_ASKED * asked) if other is not None else math.inf
+        criteria.append(Criterion("labelled normal flagged", own, other, limit, own <= limit))
+    return criteria

@@ -10,13 +10,14 @@ from stream_ae.errors import ModelError
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.models.version import AnyDetector
 from stream_ae.settings import TrainingSettings
-from stream_ae.training.collect import Collected
+from stream_ae.training.collect import Collected, Labelled
 from stream_ae.training.evaluate import Evaluation, evaluate, one_batch, timed
 from stream_ae.training.fit import Progress
 from stream_ae.training.images import evaluate_frames
 from stream_ae.training.images.evaluate import one_batch_of_frames
 from stream_ae.training.images.picture import frame_pictures
 from stream_ae.training.images.train import TrainedImages, train_frames
+from stream_ae.training.labelled import flagged_shares
 from stream_ae.training.picture import pictures
 from stream_ae.training.train import Trained, train
 
@@ -42,26 +43,33 @@ def train_collected(
     return train_frames(frames, collected.channels, options, lineage=lineage, progress=progress, clock=clock)
 
 
-def compared(trained: AnyTrained, champion: AnyDetector | None) -> tuple[Evaluation, Evaluation | None]:
-    """How what was trained and the champion do on what neither was fitted on, their batches timed in turn.
+def measured_together(
+    trained: AnyTrained, champion: AnyDetector | None, labelled: Labelled
+) -> tuple[Evaluation, Evaluation | None]:
+    """How what was trained and the champion do on what neither was fitted on, and on what operators labelled; their
+    batches are timed in turn.
 
     Raises ModelError if they are of two kinds.
     """
-    own = measured(trained.detector, trained)
+    own = measured(trained.detector, trained, labelled)
     if champion is None:
         (own_ms,) = timed([_one_batch(trained.detector, trained)])
         return replace(own, batch_ms=own_ms), None
-    before = measured(champion, trained)
+    before = measured(champion, trained, labelled)
     own_ms, before_ms = timed([_one_batch(detector, trained) for detector in (trained.detector, champion)])
     return replace(own, batch_ms=own_ms), replace(before, batch_ms=before_ms)
 
 
-def measured(detector: AnyDetector, trained: AnyTrained) -> Evaluation:
-    """How a detector does on what `trained` was not fitted on. Raises ModelError if it is of another kind."""
+def measured(detector: AnyDetector, trained: AnyTrained, labelled: Labelled | None = None) -> Evaluation:
+    """How a detector does on what `trained` was not fitted on, and on what operators labelled.
+
+    Raises ModelError if it is of another kind.
+    """
+    shares = flagged_shares(detector, labelled or Labelled())
     if isinstance(trained, TrainedImages) and isinstance(detector, ImageDetector):
-        return evaluate_frames(detector, trained.held_out)
+        return replace(evaluate_frames(detector, trained.held_out), labelled=shares)
     if isinstance(trained, Trained) and not isinstance(detector, ImageDetector):
-        return evaluate(detector, trained.held_out)
+        return replace(evaluate(detector, trained.held_out), labelled=shares)
     raise ModelError("frames and readings of sensors cannot be compared: give each a pipeline name of its own")
 
 

@@ -1,18 +1,17 @@
 """A bounded span of the raw topic, read for training."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-
-import msgspec
-import numpy as np
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from stream_ae.digest import fingerprint
 from stream_ae.errors import ConfigError
 from stream_ae.ports import OffsetRange, RecordReader
-from stream_ae.records import Int64, Partition, RecordBatch
+from stream_ae.records import Partition, RecordBatch
 from stream_ae.settings import Settings
 from stream_ae.training.collect import Collected, Collector, SampleLayout, channels_of
 from stream_ae.training.images.collect import frame_layout
+from stream_ae.training.labels import Selection
+from stream_ae.training.marks import offset_ranges
 
 # As many records are looked at to find out which channels a topic has.
 CHANNEL_SAMPLE = 1000
@@ -22,11 +21,12 @@ Counted = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Offsets of the raw topic between two Kafka times."""
+    """Offsets of the raw topic, none of whose records has a Kafka time before `start_ms`; `told`: which, in words."""
 
     ranges: tuple[OffsetRange, ...]
     start_ms: int
     end_ms: int
+    told: str = ""
 
     @property
     def records(self) -> int:
@@ -38,16 +38,6 @@ class Span:
         return ",".join(f"{r.partition.number}:{r.begin}-{r.end}" for r in self.ranges)
 
 
-class _Source(msgspec.Struct):
-    partition: int
-    offset: int
-
-
-class _Flagged(msgspec.Struct):
-    state: str
-    source: _Source
-
-
 def newest_span(reader: RecordReader, settings: Settings, now_ms: int) -> Span:
     """The newest `retrain.span_s` of the raw topic, as it is now."""
     return span_of(reader, settings.topics.raw, settings.retrain.span_s, now_ms)
@@ -57,7 +47,46 @@ def span_of(reader: RecordReader, topic: str, span_s: float, now_ms: int) -> Spa
     """The newest `span_s` of a topic, as it is now."""
     start_ms = now_ms - int(span_s * 1000)
     ranges = sorted(reader.ranges(topic, max(start_ms, 0)), key=lambda r: r.partition)
-    return Span(tuple(r for r in ranges if r.end > r.begin), start_ms, now_ms)
+    return Span(tuple(r for r in ranges if r.end > r.begin), start_ms, now_ms, f"of the last {span_s:g} s")
+
+
+def span_since(span: Span, before: str) -> Span:
+    """What of a span lies beyond the offsets `before`, which are written as `Span.offsets`; all of a partition that
+    they say nothing of."""
+    ends: dict[Partition, int] = {}
+    for topic in {r.partition.topic for r in span.ranges}:
+        for known in offset_ranges(topic, before):
+            ends[known.partition] = max(known.end, ends.get(known.partition, 0))
+    newer = (replace(r, begin=max(r.begin, ends.get(r.partition, 0))) for r in span.ranges)
+    return replace(span, ranges=tuple(r for r in newer if r.end > r.begin), told=f"beyond offsets {before}")
+
+
+def span_at(reader: RecordReader, topic: str, offsets: str, now_ms: int) -> Span:
+    """Exactly these offsets, written as `Span.offsets`.
+
+    Raises ConfigError if they cannot be read as such, or if records of them are not (or no longer) in the topic.
+    """
+    ranges = sorted(offset_ranges(topic, offsets), key=lambda r: (r.partition, r.begin))
+    _check_there({r.partition: r for r in reader.ranges(topic)}, ranges)
+    return Span(tuple(ranges), 0, now_ms, f"at offsets {offsets}")
+
+
+def _check_there(held: Mapping[Partition, OffsetRange], ranges: list[OffsetRange]) -> None:
+    for one in ranges:
+        topic, number = one.partition
+        if one.partition not in held:
+            raise ConfigError(f"topic {topic} has no partition {number}, which offsets {number}:{one.begin}- name")
+        there = held[one.partition]
+        if one.begin < there.begin:
+            raise ConfigError(
+                f"records {one.begin}-{min(one.end, there.begin)} of topic {topic}, partition {number} are gone: "
+                f"retention has deleted what was before offset {there.begin}; lengthen retention.ms of the topic to "
+                "keep what shall be trained on again"
+            )
+        if one.end > there.end:
+            raise ConfigError(f"topic {topic}, partition {number} ends at offset {there.end}, before {one.end}")
+        if sum(other.partition == one.partition for other in ranges) > 1:
+            raise ConfigError(f"offsets name partition {number} more than once: give one span of each partition")
 
 
 def collect(
@@ -65,29 +94,29 @@ def collect(
     settings: Settings,
     span: Span,
     layout: SampleLayout | None,
+    selection: Selection,
     progress: Counted | None = None,
 ) -> Collected:
-    """The span's samples, per stream, without the records that workers have flagged.
+    """The span's samples, per stream, without the records that `selection` leaves out.
 
     Without `layout` (before the first version) the records themselves say which there are. Raises ConfigError if
     fewer than `retrain.min_samples` are left.
     """
+    topic = settings.topics.raw
     if not span.records:
-        raise ConfigError(
-            f"topic {settings.topics.raw} has no record of the last {settings.retrain.span_s:g} s: send some, or "
-            "change retrain.span_s"
-        )
+        raise ConfigError(f"topic {topic} has no record {span.told}: send some, or change retrain.span_s")
     if layout is None:
         layout = _layout(reader, settings, span)
-    flagged = _flagged_offsets(reader, settings, span)
-    collector = Collector(layout, settings, settings.retrain.max_samples, flagged)
+    collector = Collector(layout, settings, settings.retrain.max_samples, selection)
     read_into(collector, reader, span, progress)
     collected = collector.collected(min_length=settings.training.window if layout.frame is None else 1)
     if collected.kept < settings.retrain.min_samples:
+        counts = collected.counts
         raise ConfigError(
-            f"{collected.kept} usable samples in {collected.records} records of topic {settings.topics.raw} "
-            f"({collected.rejected} records not readable, {collected.flagged} samples flagged): at least "
-            f"{settings.retrain.min_samples} are needed; wait, or change retrain.span_s or retrain.min_samples"
+            f"{collected.kept} usable samples in {counts.records} records of topic {topic} {span.told} "
+            f"({counts.rejected} records not readable, {counts.flagged} samples flagged, {counts.excluded} excluded by "
+            f"operators, {counts.duplicates} duplicates): at least {settings.retrain.min_samples} are needed; wait, or "
+            "change retrain.span_s or retrain.min_samples"
         )
     return collected
 
@@ -102,9 +131,10 @@ def read_into(collector: Collector, reader: RecordReader, span: Span, progress: 
             progress(done)
 
 
-def run_key(span: Span, settings: Settings, software: str) -> str:
-    """What a training depends on, as one name: the same data, settings and code give the same key."""
-    parts = [software, settings.topics.raw, span.offsets, settings.training.model_dump_json()]
+def run_key(span: Span, settings: Settings, software: str, labels: str = "") -> str:
+    """What a training depends on, as one name: the same data, labels, settings and code give the same key."""
+    data = settings.retrain.model_dump(include={"keep", "max_samples", "holdout_share", "check_data"})
+    parts = [software, settings.topics.raw, span.offsets, settings.training.model_dump_json(), data, labels]
     return fingerprint(parts)
 
 
@@ -120,21 +150,3 @@ def _layout(reader: RecordReader, settings: Settings, span: Span) -> SampleLayou
 def _values(batches: Iterable[RecordBatch]) -> Iterable[bytes | None]:
     for batch in batches:
         yield from batch.values
-
-
-def _flagged_offsets(reader: RecordReader, settings: Settings, span: Span) -> dict[Partition, Int64]:
-    """Offsets of raw records with flagged samples; an event's closing record is about a normal sample."""
-    decoder = msgspec.json.Decoder(_Flagged)
-    offsets: dict[int, list[int]] = {}
-    for value in _values(reader.read(reader.ranges(settings.topics.flagged, max(span.start_ms, 0)))):
-        try:
-            event = decoder.decode(value or b"")
-        except msgspec.DecodeError:
-            # Somebody else's record on our topic tells nothing about a raw one.
-            continue
-        if event.state != "close":
-            offsets.setdefault(event.source.partition, []).append(event.source.offset)
-    return {
-        Partition(settings.topics.raw, number): np.unique(np.array(found, np.int64))
-        for number, found in offsets.items()
-    }

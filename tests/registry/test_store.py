@@ -1,6 +1,7 @@
 """MlflowStore when MLflow is frozen, killed or something else, and what MLflow itself makes of a version."""
 
 import http.server
+import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -169,3 +170,23 @@ def _eventually_answers(store: MlflowStore) -> None:
             return
         except TransientError:
             assert not deadline.passed(), "MLflow does not answer"
+
+
+def test_the_records_that_a_version_was_trained_on_are_a_dataset_of_its_run(
+    store: MlflowStore, mlflow_uri: str, folder: Path
+) -> None:
+    told = {"topic": "pumps", "partitions": "0,1", "offsets": "0:17-900,1:0-450", "records": "1333", "flagged": "12"}
+    version = store.register(folder, {f"stream_ae.{name}": text for name, text in told.items()}, {})
+    client = MlflowClient(mlflow_uri)
+    (logged,) = client.get_run(client.get_model_version(version.name, "1").run_id).inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.source_type) == ("pumps", "kafka")
+    assert json.loads(logged.dataset.source)["offsets"] == "0:17-900,1:0-450"
+    assert json.loads(logged.dataset.profile) == {"records": 1333, "flagged": 12}
+    assert [column["name"] for column in json.loads(logged.dataset.schema)["mlflow_colspec"]] == ["x0", "x1"]
+    assert [(tag.key, tag.value) for tag in logged.tags] == [("mlflow.data.context", "training")]
+
+
+def test_a_version_from_files_has_no_dataset(store: MlflowStore, mlflow_uri: str, folder: Path) -> None:
+    version = store.register(folder, {"source": "pump.csv"}, {})
+    client = MlflowClient(mlflow_uri)
+    assert client.get_run(client.get_model_version(version.name, "1").run_id).inputs.dataset_inputs == []
