@@ -25,13 +25,11 @@ from stream_ae.configuration import load
 from stream_ae.errors import ConfigError, LockHeldError, TransientError
 from stream_ae.ports import ModelSignal, Point
 from stream_ae.records import ModelIdentity
-from stream_ae.registry.alias import AliasFollower
 from stream_ae.registry.deployed import MlflowRuns
 from stream_ae.registry.drift import DriftLook, DriftState, DriftWatch, RetrainTrigger
 from stream_ae.registry.ledger import Ledger
 from stream_ae.registry.looks import Looks, Seen
 from stream_ae.registry.signal import RedisSignal
-from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MonitorSettings, Settings
 from stream_ae.telemetry import Log, set_up_logging
 from stream_ae.worker.stopping import stop_on_signals
@@ -54,7 +52,6 @@ class World:
     ledger: Ledger
     clock: Clock
     retrain: Callable[[], "Future[int]"]
-    alias: AliasFollower | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,6 @@ class Monitor:
                     log.warning("workers not seen", reason=str(error))
                 self._redis_away = True
             self.write()
-            self._follow()
             self._world.clock.wait(stop, self._settings.every_s)
 
     def look(self) -> None:
@@ -110,19 +106,6 @@ class Monitor:
         for run in self._world.ledger.write():
             if told := run.tags.get(DRIFT_RETRAIN):
                 self._trigger.recall(_read_ms(told))
-
-    def _follow(self) -> None:
-        """Announce the champion where somebody has moved the alias by hand."""
-        if self._world.alias is None:
-            return
-        try:
-            announced = self._world.alias.look()
-        except TransientError as error:
-            # Who is away is said by those who need it: workers not seen, points not written.
-            log.debug("alias not seen", reason=str(error))
-            return
-        if announced is not None:
-            log.warning("announced for the alias champion", version=announced.version)
 
     def forget(self) -> None:
         """Somebody else is the monitor: what workers do meanwhile is theirs to write."""
@@ -220,10 +203,9 @@ def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
     ledger = Ledger(MlflowRuns(settings.mlflow, settings.pipeline))
     job = JobProcess(job_command("retrain", config), settings.schedule.job_timeout_s)
     signal = RedisSignal(settings.redis, settings.pipeline, clock)
-    alias = AliasFollower(MlflowStore(settings.mlflow, settings.pipeline), signal, clock)
     with closing(signal), ThreadPoolExecutor(1, thread_name_prefix="retrain") as pool:
         try:
-            monitor(World(signal, ledger, clock, partial(pool.submit, job.run), alias), settings, stop)
+            monitor(World(signal, ledger, clock, partial(pool.submit, job.run)), settings, stop)
         finally:
             job.stop()
     log.info("monitor stopped")

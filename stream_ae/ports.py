@@ -200,11 +200,23 @@ class ModelStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Which version workers shall run, by digest; `announced_ms` is when somebody said so."""
+    """Which version workers shall run, by digest; `announced_ms` is when somebody said so.
+
+    instead_of: the digest of the version that this announcement takes out of service for good (a rollback), else "".
+    """
 
     model: ModelIdentity
     announced_ms: int
     reason: str = ""
+    instead_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Of a named lock: whose it is."""
+
+    name: str
+    owner: str
 
 
 class Health(StrEnum):
@@ -257,8 +269,15 @@ class ModelSignal(Protocol):
 
     def desired(self) -> Desired | None: ...
 
-    def announce(self, desired: Desired) -> None:
-        """Write the desired version, append it to the event log and nudge the workers, in one step."""
+    def announce(self, desired: Desired, lease: Lease | None = None) -> None:
+        """Write the desired version, append it to the event log and nudge the workers, in one step.
+
+        With a lease, LockHeldError and nothing written if somebody else has taken its lock since, in the same step.
+        """
+        ...
+
+    def replace(self, digest: str, desired: Desired) -> bool:
+        """Announce if the version of this digest ("" = none) is still the desired one, in one step; whether it was."""
         ...
 
     def subscribe(self) -> None:
@@ -279,11 +298,16 @@ class ModelSignal(Protocol):
         """Announcements, newest first."""
         ...
 
-    def lock(self, name: str, lease_s: float) -> AbstractContextManager[None]:
+    def lock(self, name: str, lease_s: float) -> AbstractContextManager[Lease]:
         """Hold a named lock, renewed while held, freed `lease_s` after its owner's death.
 
-        Raises LockHeldError at once if somebody else holds it.
+        Raises LockHeldError at once if somebody else holds it, and at the end of the block if somebody else has taken
+        it meanwhile: an owner that is asleep, or cut off, for longer than its lease cannot hold it.
         """
+        ...
+
+    def check(self, lease: Lease) -> None:
+        """Before a step elsewhere that must not be a stale owner's: LockHeldError if somebody took the lock since."""
         ...
 
     def close(self) -> None: ...

@@ -13,7 +13,7 @@ import pytest
 from jobs.monitor import ALERT, DRIFT_RETRAIN, Monitor, World, monitor
 from stream_ae.errors import LockHeldError
 from stream_ae.histogram import SCORE_BINS, merged
-from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.ports import Desired, Health, Lease, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.ledger import Ledger
 from stream_ae.settings import MonitorSettings, Settings
@@ -267,7 +267,7 @@ class Contested(InMemorySignal):
     watching: Watching
 
     @contextmanager
-    def lock(self, name: str, lease_s: float) -> Iterator[None]:
+    def lock(self, name: str, lease_s: float) -> Iterator[Lease]:
         self.locks += 1
         if self.locks == 2:
             self.watching.clock.advance(3600)
@@ -275,8 +275,8 @@ class Contested(InMemorySignal):
             worker = replace(self.watching.worker, records=1_000_000)
             self.report(worker, 1e6)
             raise LockHeldError("monitor is locked by somebody else")
-        with super().lock(name, lease_s):
-            yield
+        with super().lock(name, lease_s) as lease:
+            yield lease
 
 
 def test_what_another_monitor_has_seen_meanwhile_is_not_seen_again(watching: Watching) -> None:
