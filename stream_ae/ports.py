@@ -231,6 +231,27 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowStatus:
+    """What a challenger says beside the champion, counted since it was put there; nothing of it leaves the worker.
+
+    windows:   that both answered; a batch that comes while it is busy is passed over.
+    flagged:   of them by the challenger's threshold; flagged_by_champion: by the champion's, profiles left aside.
+    agreed:    of them flagged by both or by neither.
+    busy_s:    what its batches took together.
+    scores:    how many of its scores are in each of `histogram.SCORE_BINS`.
+    """
+
+    model: ModelIdentity
+    windows: int = 0
+    flagged: int = 0
+    flagged_by_champion: int = 0
+    agreed: int = 0
+    batches: int = 0
+    busy_s: float = 0.0
+    scores: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """What a worker says of itself; expires when it stops saying it.
 
@@ -240,6 +261,7 @@ class WorkerStatus:
     profiles:     which version of the stream profiles it has.
     scores:       how many calibrated scores were in each of `histogram.SCORE_BINS` since `swapped_ms`.
     latencies:    how many batches were in each of `telemetry.LATENCY_BINS` since the worker started.
+    shadow:       a challenger that scores beside `model`, if there is one.
 
     The histograms are empty where a worker of another release says nothing of them.
     """
@@ -262,6 +284,7 @@ class WorkerStatus:
     profiles: ModelIdentity | None = None
     scores: tuple[int, ...] = ()
     latencies: tuple[int, ...] = ()
+    shadow: ShadowStatus | None = None
 
 
 class ModelSignal(Protocol):
@@ -278,6 +301,10 @@ class ModelSignal(Protocol):
 
     def replace(self, digest: str, desired: Desired) -> bool:
         """Announce if the version of this digest ("" = none) is still the desired one, in one step; whether it was."""
+        ...
+
+    def withdraw(self) -> None:
+        """From now on nothing is desired; nudge the workers, in one step."""
         ...
 
     def subscribe(self) -> None:

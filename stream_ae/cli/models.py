@@ -76,6 +76,30 @@ def rollback(
 
 
 @app.command()
+def shadow(
+    context: typer.Context,
+    version: Annotated[str | None, typer.Argument(help="A number of `models list`.")] = None,
+    off: Annotated[bool, typer.Option("--off", help="No version beside the champion any more.")] = False,
+) -> None:
+    """Let a version score beside the champion: its figures are in `status` and MLflow, its outputs go nowhere."""
+    from stream_ae.clock import SystemClock
+    from stream_ae.errors import ConfigError
+    from stream_ae.ports import Desired
+
+    effective = settings(context)
+    if (version is None) != off:
+        raise ConfigError("say which: `stream-ae models shadow VERSION`, or `stream-ae models shadow --off`")
+    with _Signal(effective, effective.shadow) as signal:
+        if version is None:
+            signal.withdraw()
+            typer.echo("no version scores beside the champion any more")
+            return
+        target = find_version(_store(effective), version)
+        signal.announce(Desired(target.identity, SystemClock().wall_ms(), "shadow"))
+        typer.echo(f"{target.name}/{target.version} scores beside the champion: see `stream-ae status`")
+
+
+@app.command()
 def history(
     context: typer.Context, limit: Annotated[int, typer.Option(min=1, help="So many announcements.")] = 20
 ) -> None:
@@ -208,11 +232,11 @@ def _store(effective: "Settings") -> "ModelStore":
 class _Signal:
     """The pipeline's Redis signal, closed at the end of a command."""
 
-    def __init__(self, effective: "Settings") -> None:
+    def __init__(self, effective: "Settings", name: str = "") -> None:
         from stream_ae.clock import SystemClock
         from stream_ae.registry.signal import RedisSignal
 
-        self._signal: ModelSignal = RedisSignal(effective.redis, effective.pipeline, SystemClock())
+        self._signal: ModelSignal = RedisSignal(effective.redis, name or effective.pipeline, SystemClock())
 
     def __enter__(self) -> "ModelSignal":
         return self._signal

@@ -42,6 +42,10 @@ if (now and cjson.decode(now)['model']['digest'] or '') ~= ARGV[3] then return 0
 {ANNOUNCE}
 return 1
 """
+WITHDRAW = """
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', KEYS[2], 'withdrawn')
+"""
 # By the server's clock: one worker whose own is days ahead would strike all others off.
 REPORT = """
 local now_ms = redis.call('TIME')[1] * 1000
@@ -86,6 +90,10 @@ class RedisSignal:
     def replace(self, digest: str, desired: Desired) -> bool:
         with self._bounded("version not announced"):
             return bool(self._announce(REPLACE, desired, given=(digest,)))
+
+    def withdraw(self) -> None:
+        with self._bounded("version not withdrawn"):
+            self._client.eval(WITHDRAW, 2, self._key("desired"), self._key("nudge"))
 
     def _announce(self, script: str, desired: Desired, keys: tuple[str, ...] = (), given: tuple[str, ...] = ()) -> Any:
         named = [self._key("desired"), self._key("announced"), self._key("nudge"), *keys]

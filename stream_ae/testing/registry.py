@@ -112,10 +112,15 @@ class _Pipeline:
     """What the server holds for one pipeline; a status comes with the time at which it expires."""
 
     announced: list[Desired] = field(default_factory=list)
+    withdrawn: bool = False
     statuses: dict[str, tuple[float, WorkerStatus]] = field(default_factory=dict)
     locked: dict[str, Lease] = field(default_factory=dict)
     locked_last: dict[str, Lease] = field(default_factory=dict)
     nudges: list[threading.Event] = field(default_factory=list)
+
+    def nudge(self) -> None:
+        for nudge in self.nudges:
+            nudge.set()
 
     def check(self, lease: Lease) -> None:
         if lease != (self.locked.get(lease.name) or self.locked_last.get(lease.name, lease)):
@@ -138,8 +143,7 @@ class InMemoryRedis:
         """Clients reach it again; each one's next `wait` is true."""
         self._is_away = False
         for pipeline in self._pipelines.values():
-            for nudge in pipeline.nudges:
-                nudge.set()
+            pipeline.nudge()
 
     def wipe(self) -> None:
         """Forget everything, as a Redis without persistence does over a restart. Clients stay subscribed."""
@@ -164,16 +168,21 @@ class InMemorySignal:
         self._nudge: threading.Event | None = None
 
     def desired(self) -> Desired | None:
-        announced = self._reached().announced
-        return announced[-1] if announced else None
+        pipeline = self._reached()
+        return pipeline.announced[-1] if pipeline.announced and not pipeline.withdrawn else None
 
     def announce(self, desired: Desired, lease: Lease | None = None) -> None:
         pipeline = self._reached()
         if lease is not None:
             self.check(lease)
         pipeline.announced.append(desired)
-        for nudge in pipeline.nudges:
-            nudge.set()
+        pipeline.withdrawn = False
+        pipeline.nudge()
+
+    def withdraw(self) -> None:
+        pipeline = self._reached()
+        pipeline.withdrawn = True
+        pipeline.nudge()
 
     def replace(self, digest: str, desired: Desired) -> bool:
         now = self.desired()

@@ -62,6 +62,12 @@ class Service(Protocol):
         ...
 
 
+class DroppableService(Service, Protocol):
+    """One that may be left without anything again."""
+
+    def drop(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     model: ModelIdentity
@@ -250,3 +256,29 @@ class Reconciler:
             log.info("server is back", server=server)
         else:
             log.warning("degraded", server=server, reason=sentence)
+
+
+class ShadowReconciler(Reconciler):
+    """Of a challenger: what is desired and nothing else, no champion and nothing that worked here before."""
+
+    def __init__(self, world: VersionWorld, service: DroppableService, board: StatusBoard, clock: Clock) -> None:
+        super().__init__(world, service, board, clock)
+        self._droppable = service
+
+    def _target(self) -> _Target | None:
+        try:
+            desired = self._world.signal.desired()
+        except TransientError as error:
+            self._note("redis", f"Redis is away: {error}")
+            return None
+        self._note("redis", None)
+        if desired is not None:
+            return _Target(desired.model, desired.announced_ms)
+        if self._service.current() is not None or self._refused is not None:
+            self._droppable.drop()
+            self._refused = None
+        self._settled()
+        return None
+
+    def _last_good(self) -> _Target | None:
+        return None

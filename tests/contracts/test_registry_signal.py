@@ -165,6 +165,18 @@ def test_a_lock_is_freed_when_its_block_fails(connect: Connect) -> None:
         pass
 
 
+def test_what_is_withdrawn_is_not_desired_until_something_is_announced_again(connect: Connect) -> None:
+    job, worker = connect(), connect()
+    job.announce(_desired(1))
+    worker.subscribe()
+    job.withdraw()
+    assert worker.wait(LONG_S)
+    assert worker.desired() is None
+    assert worker.history() == [_desired(1)]
+    job.announce(_desired(1))
+    assert worker.desired() == _desired(1)
+
+
 def test_an_announcement_under_a_lock_is_made_while_it_is_held(connect: Connect) -> None:
     one, other = connect(), connect()
     with one.lock("retrain", 30.0) as lease:

@@ -4,11 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mlflow import MlflowClient
-from typer.testing import CliRunner
 
-from stream_ae.cli.app import app
 from stream_ae.models.serialization import save
 from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelVersion
@@ -16,7 +13,6 @@ from stream_ae.registry.alias import MOVED
 from stream_ae.settings import TrainingSettings
 from stream_ae.training import train
 from stream_ae.worker.reconcile import GONE
-from tests.end_to_end.process import as_file
 from tests.end_to_end.world import PipelineOnServers, eventually, good_records, signal_rows
 
 Make = Callable[..., PipelineOnServers]
@@ -71,7 +67,7 @@ def test_a_version_for_other_channels_whose_alias_is_set_by_hand_is_refused_and_
 
 
 def test_a_champion_that_is_deleted_by_hand_goes_on_serving_is_missed_and_can_be_rolled_back(
-    make_pipeline: Make, model_folders: Sequence[Path], tmp_path: Path
+    make_pipeline: Make, model_folders: Sequence[Path]
 ) -> None:
     pipeline = make_pipeline("deleted")
     first = pipeline.publish(model_folders[0])
@@ -89,11 +85,8 @@ def test_a_champion_that_is_deleted_by_hand_goes_on_serving_is_missed_and_can_be
     pipeline.await_traces(20)
     made_by = {headers["stream-ae-model"].decode() for headers in pipeline.cleaned.headers}
     assert made_by == {f"{second.name}/{second.version}"}
-    config = tmp_path / "rollback.yaml"
-    config.write_text(yaml.safe_dump(as_file(pipeline.settings, "nobody")), encoding="utf-8")
-    done = CliRunner().invoke(app, ["--config", str(config), "models", "rollback"])
-    assert done.exit_code == 0, done.output
-    assert f"champion is now {first.name}/{first.version}" in done.output
+    said = pipeline.command("models", "rollback")
+    assert f"champion is now {first.name}/{first.version}" in said
     eventually(lambda: all(map(on(first), pipeline.status())), "version 1 runs")
 
 
