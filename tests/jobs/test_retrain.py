@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import Float32, ModelVersion
 from stream_ae.settings import RetrainSettings, Settings, TrainingSettings
 from stream_ae.testing import InMemoryBroker, InMemoryReader, InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
+from tests.jobs.asleep import AsleepWhenItRegisters
 
 START_MS = 1_700_000_000_000
 
@@ -287,15 +287,11 @@ def test_a_version_that_was_rolled_back_is_not_promoted_again_by_itself(retraini
 def test_a_retraining_whose_lease_another_one_took_leaves_everything_as_it_is(retraining: Retraining) -> None:
     retraining.send(waves(600))
 
-    class Asleep(InMemoryStore):
-        def register(self, *given: Any, **named: Any) -> ModelVersion:
-            retraining.redis.expire_leases()
-            with InMemorySignal(retraining.redis).lock("retrain", 30.0):
-                return super().register(*given, **named)
-
-    retraining.world = replace(retraining.world, store=Asleep(retraining.clock))
+    others = InMemorySignal(retraining.redis)
+    store = AsleepWhenItRegisters(retraining.clock, retraining.redis, others, "retrain")
+    retraining.world = replace(retraining.world, store=store)
     assert retraining.run() == Outcome.LOCKED
-    assert retraining.world.store.champion() is None
+    assert store.champion() is None
     assert retraining.signal.desired() is None
 
 
