@@ -8,7 +8,7 @@ Exit codes: 0 published or nothing new to do, 2 configuration, 4 there is no mod
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ from stream_ae.kafka.driver import open_reader
 from stream_ae.models.detector import Detector
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.models.version import load as load_version
-from stream_ae.ports import Desired, ModelSignal, ModelStore, RecordReader
+from stream_ae.ports import Desired, Lease, ModelSignal, ModelStore, RecordReader
 from stream_ae.records import ModelIdentity, ModelVersion
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
@@ -62,12 +62,13 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the job talks to."""
+    """What the job talks to, and the lock that it holds meanwhile."""
 
     reader: RecordReader
     models: Registry
     profiles: Registry
     clock: Clock
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,10 @@ def adapt(world: World, settings: Settings, progress: Progress) -> Outcome:
     """Learn profiles once. Raises ConfigError for settings that cannot work; everything else is an outcome."""
     try:
         with (
-            world.profiles.signal.lock("adapt", settings.retrain.lock_lease_s),
+            world.profiles.signal.lock("adapt", settings.retrain.lock_lease_s) as lease,
             TemporaryDirectory(prefix="stream-ae-adapt-") as scratch,
         ):
-            return _adapt(world, settings, progress, Path(scratch))
+            return _adapt(replace(world, lease=lease), settings, progress, Path(scratch))
     except LockHeldError as error:
         progress.say(f"profiles of pipeline {settings.pipeline} are being learnt already: {error}")
         return Outcome.LOCKED
@@ -117,6 +118,8 @@ def _adapt(world: World, settings: Settings, progress: Progress, scratch: Path) 
         TAG + "code_version": software(),
     }
     made = _registered(world.profiles.store, folder, tags, profiles, before)
+    if world.lease is not None:
+        world.profiles.signal.check(world.lease)
     world.profiles.store.promote(made.version)
     return _announced(world, made, progress)
 
@@ -184,7 +187,7 @@ def _announced(world: World, made: ModelVersion, progress: Progress) -> Outcome:
     """Say that these shall run, unless that has been said."""
     desired = world.profiles.signal.desired()
     if desired is None or desired.model.digest != made.digest:
-        world.profiles.signal.announce(Desired(made.identity, world.clock.wall_ms(), "adapted"))
+        world.profiles.signal.announce(Desired(made.identity, world.clock.wall_ms(), "adapted"), world.lease)
         progress.say(f"{made.name}/{made.version} is announced to the workers")
     return Outcome.PUBLISHED
 

@@ -7,7 +7,7 @@ Ends on SIGTERM or SIGINT, and ends a retraining that is under way with it. A se
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,15 +23,14 @@ from jobs.schedule import JobProcess, job_command
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.configuration import load
 from stream_ae.errors import ConfigError, LockHeldError, TransientError
-from stream_ae.ports import ModelSignal, Point
+from stream_ae.ports import ModelSignal, Point, WorkerStatus
 from stream_ae.records import ModelIdentity
-from stream_ae.registry.alias import AliasFollower
 from stream_ae.registry.deployed import MlflowRuns
 from stream_ae.registry.drift import DriftLook, DriftState, DriftWatch, RetrainTrigger
 from stream_ae.registry.ledger import Ledger
 from stream_ae.registry.looks import Looks, Seen
+from stream_ae.registry.shadows import shadow_metrics
 from stream_ae.registry.signal import RedisSignal
-from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MonitorSettings, Settings
 from stream_ae.telemetry import Log, set_up_logging
 from stream_ae.worker.stopping import stop_on_signals
@@ -42,6 +41,7 @@ ALERT = f"{TAG}alert"
 # Stays when the drift is over or the version has gone: what there was to see.
 LAST_ALERT = f"{TAG}last_alert"
 DRIFT_RETRAIN = f"{TAG}drift_retrain"
+SHADOW = f"{TAG}shadow"
 # How often it is tried to become the monitor in service.
 LOCK_RETRY_S = 5.0
 # Exit codes of `jobs.retrain` after which there is nothing more to try for this drift: promoted, or judged no better.
@@ -56,7 +56,6 @@ class World:
     ledger: Ledger
     clock: Clock
     retrain: Callable[[], "Future[int]"]
-    alias: AliasFollower | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,7 @@ class Monitor:
         self._trigger = RetrainTrigger(settings)
         self._watches: dict[str, DriftWatch] = {}
         self._in_service: dict[str, ModelIdentity] = {}
+        self._in_shadow: dict[str, ModelIdentity] = {}
         self._retraining: _Retraining | None = None
         self._redis_away = False
 
@@ -94,7 +94,6 @@ class Monitor:
                     log.warning("workers not seen", reason=str(error))
                 self._redis_away = True
             self.write()
-            self._follow()
             self._world.clock.wait(stop, self._settings.every_s)
 
     def look(self) -> None:
@@ -105,7 +104,8 @@ class Monitor:
         self._hear_of_retraining()
         for one in seen:
             self._judge(one, at_ms)
-        self._leave({one.model.digest: one.model for one in seen})
+        in_service = {one.model.digest: one.model for one in seen}
+        self._leave(in_service | self._shadows(workers, in_service, at_ms))
 
     def write(self) -> None:
         """What was seen, to MLflow, if it takes it."""
@@ -113,24 +113,12 @@ class Monitor:
             if told := run.tags.get(DRIFT_RETRAIN):
                 self._trigger.recall(_read_ms(told))
 
-    def _follow(self) -> None:
-        """Announce the champion where somebody has moved the alias by hand."""
-        if self._world.alias is None:
-            return
-        try:
-            announced = self._world.alias.look()
-        except TransientError as error:
-            # Who is away is said by those who need it: workers not seen, points not written.
-            log.debug("alias not seen", reason=str(error))
-            return
-        if announced is not None:
-            log.warning("announced for the alias champion", version=announced.version)
-
     def forget(self) -> None:
         """Somebody else is the monitor: what workers do meanwhile is theirs to write."""
         self._looks.forget()
         self._watches.clear()
         self._in_service.clear()
+        self._in_shadow.clear()
         self._world.ledger.reopen()
 
     def _judge(self, seen: Seen, at_ms: int) -> None:
@@ -141,6 +129,22 @@ class Monitor:
             self._tell(seen.model, drift, at_ms)
         if drift.state is DriftState.DRIFTING and self._retraining is None:
             self._retrain(seen.model, at_ms)
+
+    def _shadows(
+        self, workers: Sequence[WorkerStatus], in_service: Mapping[str, ModelIdentity], at_ms: int
+    ) -> dict[str, ModelIdentity]:
+        """Note how challengers do, in the runs that they go on in once they are champion."""
+        now = {}
+        for model, metrics in shadow_metrics(workers).items():
+            if model.digest not in in_service:
+                now[model.digest] = model
+                self._world.ledger.note(model, Point(at_ms, metrics))
+                self._world.ledger.tag(model, SHADOW, "scores beside the champion")
+        for digest, model in self._in_shadow.items():
+            if digest not in now:
+                self._world.ledger.tag(model, SHADOW, "")
+        self._in_shadow = now
+        return now
 
     def _tell(self, model: ModelIdentity, drift: DriftLook, at_ms: int) -> None:
         if drift.state is not DriftState.DRIFTING:
@@ -223,10 +227,9 @@ def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
     ledger = Ledger(MlflowRuns(settings.mlflow, settings.pipeline))
     job = JobProcess(job_command("retrain", config), settings.schedule.job_timeout_s)
     signal = RedisSignal(settings.redis, settings.pipeline, clock)
-    alias = AliasFollower(MlflowStore(settings.mlflow, settings.pipeline), signal, clock)
     with closing(signal), ThreadPoolExecutor(1, thread_name_prefix="retrain") as pool:
         try:
-            monitor(World(signal, ledger, clock, partial(pool.submit, job.run), alias), settings, stop)
+            monitor(World(signal, ledger, clock, partial(pool.submit, job.run)), settings, stop)
         finally:
             job.stop()
     log.info("monitor stopped")

@@ -5,8 +5,8 @@
 Which records it is trained on is settled in `jobs.training_data`, what a version says of them in `jobs.lineage`.
 
 Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the champion, 4 the data cannot be used,
-5 another retraining is running, 6 the workers did not come up and the champion before is back, 7 a server is away,
-130 interrupted.
+5 another retraining is running or took over, 6 the workers did not come up and the champion before is back, 7 a
+server is away or refuses, or a disk is full, 130 interrupted.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Annotated
 
 import typer
@@ -31,9 +31,18 @@ from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientEr
 from stream_ae.kafka.driver import open_reader
 from stream_ae.models.version import load as load_version
 from stream_ae.models.version import save
-from stream_ae.ports import ModelSignal, ModelStore, RecordReader
+from stream_ae.ports import Desired, Lease, ModelSignal, ModelStore, RecordReader
 from stream_ae.records import ModelVersion
-from stream_ae.registry.rollout import Healthy, roll_out, watch
+from stream_ae.registry.rollout import (
+    ROLLED_BACK,
+    Healthy,
+    Rollout,
+    finish_rollback,
+    roll_back,
+    roll_out,
+    rolled_back,
+    watch,
+)
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
@@ -46,7 +55,6 @@ from stream_ae.training.kinds import AnyTrained, measured_together, pictures_of,
 log = Log("retrain")
 
 VERDICT = f"{TAG}verdict"
-ROLLED_BACK = f"{TAG}rolled_back"
 LIKE = f"{TAG}like"
 CANDIDATE = "candidate"
 # Of the records answered while a new version is watched, so many times the asked false alarms may be flagged.
@@ -68,13 +76,14 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a retraining talks to."""
+    """What a retraining talks to, and the lock that it holds meanwhile."""
 
     reader: RecordReader
     store: ModelStore
     signal: ModelSignal
     clock: Clock
     profiles: adapting.Registry | None = None
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,8 @@ def retrain(
     wanted = asked or Asked()
     wanted.check(settings)
     try:
-        with world.signal.lock("retrain", settings.retrain.lock_lease_s), _scratch() as scratch:
+        with world.signal.lock("retrain", settings.retrain.lock_lease_s) as lease, _scratch() as scratch:
+            world = replace(world, lease=lease)
             outcome = _retrain(world, settings, progress, scratch, dry_run, wanted)
             if outcome == Outcome.PROMOTED:
                 _learn_profiles(world, settings, progress)
@@ -108,20 +118,32 @@ def retrain(
     except TransientError as error:
         progress.say(f"a server is away: {error}")
         return Outcome.SERVER_AWAY
+    except ModelError as error:
+        progress.say(f"MLflow has not what is needed, or does not take what it is given: {error}")
+        return Outcome.SERVER_AWAY
+    except OSError as error:
+        progress.say(
+            f"a file cannot be written ({error}): make room in {gettempdir()}, or set TMPDIR to another folder"
+        )
+        return Outcome.SERVER_AWAY
 
 
 def _retrain(
     world: World, settings: Settings, progress: Progress, scratch: Path, dry_run: bool, asked: Asked
 ) -> Outcome:
-    champion = _champion(world.store, scratch, progress)
+    if not dry_run and (back := finish_rollback(world.store, world.signal)) is not None:
+        progress.say(f"MLflow was away when a version was rolled back: {back.version} is champion there too now")
+    champion = _champion(world, scratch, progress)
     again = found_again(world.store, asked.like, scratch / "again")
     try:
         plan = planned(world.reader, settings, asked, (champion, again), world.clock.wall_ms())
         if champion is not None and _nothing_new(plan, champion, progress):
-            return _rolled_out(world, settings, progress, champion.version, champion)
+            return _rolled_out(world, settings, progress, champion.version, _in_service(world))
         trained, labelled = _trained(world, plan, progress)
     except (ConfigError, ModelError) as error:
         progress.say(f"the data cannot be used: {error}")
+        if champion is not None and champion.layout.frame is None:
+            progress.say(_read_as(champion))
         return Outcome.UNUSABLE_DATA
     for warning in trained.report.warnings:
         progress.say(f"warning: {warning}")
@@ -141,10 +163,36 @@ def _retrain(
     candidate = _registered(world.store, trained, scratch, _tags(trained, plan, judged), judged.metrics())
     progress.say(f"registered {candidate.name}/{candidate.version}: {judged.reason}")
     progress.summary.facts["version"] = f"{candidate.name}/{candidate.version}"
+    return _taken_up(world, settings, progress, judged, candidate, champion)
+
+
+def _taken_up(
+    world: World,
+    settings: Settings,
+    progress: Progress,
+    judged: Verdict,
+    candidate: ModelVersion,
+    champion: LoadedVersion | None,
+) -> Outcome:
+    """Into service with it, if the gate says so and it was not there before."""
+    why = rolled_back(candidate, world.signal.desired())
+    if why is not None and settings.retrain.promote != "always":
+        progress.say(f"version {candidate.version} was made of the same, and it is left at that: {why}")
+        return Outcome.NOT_PROMOTED
     if not judged.promote:
         return Outcome.NOT_PROMOTED
+    if world.lease is not None:
+        world.signal.check(world.lease)
     world.store.promote(candidate.version)
-    return _rolled_out(world, settings, progress, candidate, champion)
+    return _rolled_out(world, settings, progress, candidate, champion.version if champion is not None else None)
+
+
+def _read_as(champion: LoadedVersion) -> str:
+    channels = ", ".join(champion.layout.channels)
+    return (
+        f"it was read as champion {champion.version.version} has it, with the channels {channels}: if the topic has "
+        "others now, serve them under another pipeline name; if the champion is the wrong one, promote another"
+    )
 
 
 def _nothing_new(plan: Plan, champion: LoadedVersion, progress: Progress) -> bool:
@@ -196,13 +244,17 @@ def _outdated(profiles: ModelVersion | None, model: ModelVersion | None) -> bool
     return profiles.tags.get(adapting.MODEL) != f"{model.name}/{model.version}"
 
 
-def _champion(store: ModelStore, scratch: Path, progress: Progress) -> LoadedVersion | None:
+def _champion(world: World, scratch: Path, progress: Progress) -> LoadedVersion | None:
     """The version to compare with; one that cannot be loaded must not stand in the way of its successor."""
-    found = store.champion()
+    found = world.store.champion()
     if found is None:
+        if (served := world.signal.desired()) is not None:
+            progress.say(
+                f"version {served.model.version} was announced and MLflow has no champion: nothing is compared with"
+            )
         return None
     try:
-        return LoadedVersion(found, load_version(store.fetch(found.version, scratch / "champion")))
+        return LoadedVersion(found, load_version(world.store.fetch(found.version, scratch / "champion")))
     except ModelError as error:
         progress.say(f"champion {found.version} cannot be loaded and is not compared with: {error}")
         return None
@@ -238,12 +290,19 @@ def _judged(trained: AnyTrained, champion: LoadedVersion | None, settings: Setti
     return replace(found, promote=asked == "always", reason=f"retrain.promote is {asked}; {found.reason}")
 
 
+def _in_service(world: World) -> ModelVersion | None:
+    """What was announced last: where a run died between promoting and announcing, the version before."""
+    desired = world.signal.desired()
+    known = world.store.versions() if desired is not None else []
+    return next((version for version in known if desired and version.digest == desired.model.digest), None)
+
+
 def _rolled_out(
-    world: World, settings: Settings, progress: Progress, candidate: ModelVersion, before: LoadedVersion | None
+    world: World, settings: Settings, progress: Progress, candidate: ModelVersion, before: ModelVersion | None
 ) -> Outcome:
     """Announce and watch; put the champion before back if a worker does not come up on the candidate."""
     timeout_s = settings.retrain.rollout_timeout_s
-    rollout = roll_out(world.signal, candidate.identity, "retrained", world.clock, timeout_s)
+    rollout = _announced(world, candidate, timeout_s)
     progress.summary.facts["workers"] = f"{len(rollout.on_it)} on it, {len(rollout.not_on_it)} not"
     if rollout.complete:
         progress.say(f"{candidate.name}/{candidate.version} is champion; workers on it: {len(rollout.on_it)}")
@@ -254,14 +313,26 @@ def _rolled_out(
         stuck = "; ".join(f"{w.worker}: {', '.join(w.problems) or w.health}" for w in rollout.not_on_it)
         wrong = f"after {timeout_s:g} s not every worker runs version {candidate.version} ({stuck})"
     progress.say(wrong)
-    world.store.tag(candidate.version, {ROLLED_BACK: wrong})
-    if before is None or before.version.version == candidate.version:
+    if before is None or before.version == candidate.version:
+        world.store.tag(candidate.version, {ROLLED_BACK: wrong})
         return Outcome.ROLLED_BACK
-    world.store.promote(before.version.version)
     reason = f"version {candidate.version} rolled back: {wrong}"
-    roll_out(world.signal, before.version.identity, reason, world.clock, timeout_s)
-    progress.say(f"rolled back: version {before.version.version} is champion again")
+    back = Desired(before.identity, world.clock.wall_ms(), reason, candidate.digest)
+    roll_back(world.store, world.signal, back, world.clock, timeout_s, world.lease)
+    progress.say(f"rolled back: version {before.version} is champion again")
     return Outcome.ROLLED_BACK
+
+
+def _announced(world: World, candidate: ModelVersion, timeout_s: float) -> Rollout:
+    """A run that was asleep between its last look at the lock and the promotion gives the alias back."""
+    desired = Desired(candidate.identity, world.clock.wall_ms(), "retrained")
+    try:
+        return roll_out(world.signal, desired, world.clock, timeout_s, world.lease)
+    except LockHeldError:
+        champion, others = world.store.champion(), _in_service(world)
+        if champion is not None and others is not None and champion.version == candidate.version:
+            world.store.promote(others.version)
+        raise
 
 
 def _healthy(settings: Settings) -> Healthy:

@@ -200,11 +200,23 @@ class ModelStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Which version workers shall run, by digest; `announced_ms` is when somebody said so."""
+    """Which version workers shall run, by digest; `announced_ms` is when somebody said so.
+
+    instead_of: the digest of the version that this announcement takes out of service for good (a rollback), else "".
+    """
 
     model: ModelIdentity
     announced_ms: int
     reason: str = ""
+    instead_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Of a named lock: whose it is."""
+
+    name: str
+    owner: str
 
 
 class Health(StrEnum):
@@ -219,6 +231,27 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowStatus:
+    """What a challenger says beside the champion, counted since it was put there; nothing of it leaves the worker.
+
+    windows:   that both answered; a batch that comes while it is busy is passed over.
+    flagged:   of them by the challenger's threshold; flagged_by_champion: by the champion's, profiles left aside.
+    agreed:    of them flagged by both or by neither.
+    busy_s:    what its batches took together.
+    scores:    how many of its scores are in each of `histogram.SCORE_BINS`.
+    """
+
+    model: ModelIdentity
+    windows: int = 0
+    flagged: int = 0
+    flagged_by_champion: int = 0
+    agreed: int = 0
+    batches: int = 0
+    busy_s: float = 0.0
+    scores: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """What a worker says of itself; expires when it stops saying it.
 
@@ -228,6 +261,7 @@ class WorkerStatus:
     profiles:     which version of the stream profiles it has.
     scores:       how many calibrated scores were in each of `histogram.SCORE_BINS` since `swapped_ms`.
     latencies:    how many batches were in each of `telemetry.LATENCY_BINS` since the worker started.
+    shadow:       a challenger that scores beside `model`, if there is one.
 
     The histograms are empty where a worker of another release says nothing of them.
     """
@@ -250,6 +284,7 @@ class WorkerStatus:
     profiles: ModelIdentity | None = None
     scores: tuple[int, ...] = ()
     latencies: tuple[int, ...] = ()
+    shadow: ShadowStatus | None = None
 
 
 class ModelSignal(Protocol):
@@ -257,8 +292,19 @@ class ModelSignal(Protocol):
 
     def desired(self) -> Desired | None: ...
 
-    def announce(self, desired: Desired) -> None:
-        """Write the desired version, append it to the event log and nudge the workers, in one step."""
+    def announce(self, desired: Desired, lease: Lease | None = None) -> None:
+        """Write the desired version, append it to the event log and nudge the workers, in one step.
+
+        With a lease, LockHeldError and nothing written if somebody else has taken its lock since, in the same step.
+        """
+        ...
+
+    def replace(self, digest: str, desired: Desired) -> bool:
+        """Announce if the version of this digest ("" = none) is still the desired one, in one step; whether it was."""
+        ...
+
+    def withdraw(self) -> None:
+        """From now on nothing is desired; nudge the workers, in one step."""
         ...
 
     def subscribe(self) -> None:
@@ -279,11 +325,16 @@ class ModelSignal(Protocol):
         """Announcements, newest first."""
         ...
 
-    def lock(self, name: str, lease_s: float) -> AbstractContextManager[None]:
+    def lock(self, name: str, lease_s: float) -> AbstractContextManager[Lease]:
         """Hold a named lock, renewed while held, freed `lease_s` after its owner's death.
 
-        Raises LockHeldError at once if somebody else holds it.
+        Raises LockHeldError at once if somebody else holds it, and at the end of the block if somebody else has taken
+        it meanwhile: an owner that is asleep, or cut off, for longer than its lease cannot hold it.
         """
+        ...
+
+    def check(self, lease: Lease) -> None:
+        """Before a step elsewhere that must not be a stale owner's: LockHeldError if somebody took the lock since."""
         ...
 
     def close(self) -> None: ...

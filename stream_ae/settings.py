@@ -293,6 +293,11 @@ class Settings(Group):
         return f"{self.pipeline}-profiles"
 
     @property
+    def shadow(self) -> str:
+        """Redis key prefix of the challenger that scores beside the champion."""
+        return f"{self.pipeline}-shadow"
+
+    @property
     def commit_interval_s(self) -> float:
         """With exactly_once an output is seen when its transaction is committed, so the interval is its latency."""
         if self.worker.commit_interval_s is not None:

@@ -76,6 +76,30 @@ def rollback(
 
 
 @app.command()
+def shadow(
+    context: typer.Context,
+    version: Annotated[str | None, typer.Argument(help="A number of `models list`.")] = None,
+    off: Annotated[bool, typer.Option("--off", help="No version beside the champion any more.")] = False,
+) -> None:
+    """Let a version score beside the champion: its figures are in `status` and MLflow, its outputs go nowhere."""
+    from stream_ae.clock import SystemClock
+    from stream_ae.errors import ConfigError
+    from stream_ae.ports import Desired
+
+    effective = settings(context)
+    if (version is None) != off:
+        raise ConfigError("say which: `stream-ae models shadow VERSION`, or `stream-ae models shadow --off`")
+    with _Signal(effective, effective.shadow) as signal:
+        if version is None:
+            signal.withdraw()
+            typer.echo("no version scores beside the champion any more")
+            return
+        target = find_version(_store(effective), version)
+        signal.announce(Desired(target.identity, SystemClock().wall_ms(), "shadow"))
+        typer.echo(f"{target.name}/{target.version} scores beside the champion: see `stream-ae status`")
+
+
+@app.command()
 def history(
     context: typer.Context, limit: Annotated[int, typer.Option(min=1, help="So many announcements.")] = 20
 ) -> None:
@@ -157,16 +181,21 @@ def find_version(store: "ModelStore", asked: str) -> "ModelVersion":
 def version_before(store: "ModelStore", history: "list[Desired]") -> "ModelVersion":
     """The newest version older than the champion that was ever announced, else simply the newest older one.
 
-    `history` is empty after Redis has been wiped. Rolling back twice goes back two versions.
+    `history` is empty after Redis has been wiped. Rolling back twice goes back two versions. A champion that was
+    deleted by hand is the one that was announced last; versions that were rolled back before are passed over.
     """
     from stream_ae.errors import ConfigError
+    from stream_ae.registry.rollout import ROLLED_BACK
 
-    champion = find_version(store, "champion")
-    older = [version for version in store.versions() if int(version.version) < int(champion.version)]
+    champion, versions = store.champion(), store.versions()
+    if champion is None and not history:
+        find_version(store, "champion")
+    current = champion.version if champion is not None else history[0].model.version
+    older = [version for version in versions if int(version.version) < int(current)]
     if not older:
-        raise ConfigError(f"version {champion.version} is the first: there is nothing to roll back to")
+        raise ConfigError(f"there is no version before {current} to roll back to: see `stream-ae models list`")
     announced = {desired.model.digest for desired in history}
-    served = [version for version in older if version.digest in announced]
+    served = [version for version in older if version.digest in announced and ROLLED_BACK not in version.tags]
     return max(served or older, key=lambda version: int(version.version))
 
 
@@ -175,13 +204,14 @@ def _promote(
 ) -> None:
     from stream_ae.clock import SystemClock
     from stream_ae.errors import ModelError
+    from stream_ae.ports import Desired
     from stream_ae.registry.rollout import roll_out
 
     store.promote(target.version)
     typer.echo(f"champion is now {target.name}/{target.version}")
-    timeout_s = effective.retrain.rollout_timeout_s if wait else 0.0
+    timeout_s, clock = effective.retrain.rollout_timeout_s if wait else 0.0, SystemClock()
     with progress_console().status("waiting for the workers"):
-        rollout = roll_out(signal, target.identity, reason, SystemClock(), timeout_s)
+        rollout = roll_out(signal, Desired(target.identity, clock.wall_ms(), reason), clock, timeout_s)
     if wait and not rollout.complete:
         raise ModelError(_stuck(rollout, timeout_s))
     if wait:
@@ -202,11 +232,11 @@ def _store(effective: "Settings") -> "ModelStore":
 class _Signal:
     """The pipeline's Redis signal, closed at the end of a command."""
 
-    def __init__(self, effective: "Settings") -> None:
+    def __init__(self, effective: "Settings", name: str = "") -> None:
         from stream_ae.clock import SystemClock
         from stream_ae.registry.signal import RedisSignal
 
-        self._signal: ModelSignal = RedisSignal(effective.redis, effective.pipeline, SystemClock())
+        self._signal: ModelSignal = RedisSignal(effective.redis, name or effective.pipeline, SystemClock())
 
     def __enter__(self) -> "ModelSignal":
         return self._signal

@@ -11,7 +11,7 @@ from stream_ae.cli.context import console, settings
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from stream_ae.ports import Desired, ModelSignal, ModelStore, WorkerStatus
+    from stream_ae.ports import Desired, ModelSignal, ModelStore, ShadowStatus, WorkerStatus
     from stream_ae.settings import Settings
 
 WATCH_EVERY_S = 1.0
@@ -112,6 +112,8 @@ def drawn(picture: Picture, now_ms: int) -> "RenderableType":
         table.add_row(*_cells(worker, now_ms))
     lines: list[RenderableType] = [head, lag, table if picture.workers else Text("no worker is running", "yellow")]
     for worker in picture.workers:
+        if worker.shadow is not None:
+            lines.append(Text(f"{worker.worker}: {shadow_told(worker.shadow)}", "dim"))
         lines += [Text(f"{worker.worker}: {problem}", "yellow") for problem in worker.problems]
         if worker.lost:
             lines.append(
@@ -119,6 +121,20 @@ def drawn(picture: Picture, now_ms: int) -> "RenderableType":
             )
     lines += [Text(problem, "red") for problem in picture.problems]
     return Group(*lines)
+
+
+def shadow_told(shadow: "ShadowStatus") -> str:
+    """One line on a challenger beside the champion."""
+    name = f"shadow {shadow.model.name}/{shadow.model.version}"
+    if not shadow.windows:
+        return f"{name} has answered nothing yet"
+    flagged, by_champion, agreed = (
+        count / shadow.windows for count in (shadow.flagged, shadow.flagged_by_champion, shadow.agreed)
+    )
+    return (
+        f"{name} flags {flagged:.2%} (the champion {by_champion:.2%}), agrees on {agreed:.2%} of {shadow.windows:,} "
+        f"windows, {1000 * shadow.busy_s / shadow.batches:.1f} ms a batch"
+    )
 
 
 def _cells(worker: "WorkerStatus", now_ms: int) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from stream_ae.digest import folder_digest
-from stream_ae.errors import DigestError, ModelError
+from stream_ae.errors import DigestError, ModelError, TransientError
 from stream_ae.ports import ModelStore
 from stream_ae.records import ModelIdentity
 from stream_ae.telemetry import Log
@@ -36,8 +36,17 @@ class VersionCache:
         """The version's folder: from the disk if it is there and unharmed, else from the store.
 
         Raises DigestError, and keeps nothing, if what the store gives is not what was announced; TransientError if the
-        store is away.
+        store is away, or the disk has no room for it.
         """
+        try:
+            return self._fetch(store, model)
+        except OSError as error:
+            raise TransientError(
+                f"{_named(model)} cannot be written to {self._versions} ({error}): make room there, or set "
+                "worker.cache_dir to another folder"
+            ) from error
+
+    def _fetch(self, store: ModelStore, model: ModelIdentity) -> Path:
         if not _is_digest(model.digest):
             raise DigestError(f"{_named(model)} has no digest ({model.digest!r}): register it with stream-ae")
         folder = self.folder(model.digest)
@@ -58,7 +67,16 @@ class VersionCache:
         return folder
 
     def remember_good(self, model: ModelIdentity) -> None:
-        """Note that this version works here: `last_good` after a restart without servers."""
+        """Note that this version works here: `last_good` after a restart without servers.
+
+        Without room for the note the one before stands: the version serves all the same.
+        """
+        try:
+            self._note_good(model)
+        except OSError as error:
+            log.warning("last good version not noted", file=str(self._last_good), reason=str(error))
+
+    def _note_good(self, model: ModelIdentity) -> None:
         self._last_good.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._last_good.parent, prefix=".last-good-", delete=False) as file:
             file.write(msgspec.json.encode(model))

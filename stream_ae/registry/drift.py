@@ -121,7 +121,9 @@ class RetrainTrigger:
 
     def due(self, digest: str, at_ms: int) -> bool:
         """Whether the drift of this version is to be answered now."""
-        return self._on and self._answered != digest and at_ms - self._last_ms >= self._cooldown_ms
+        # One that was started later than now was started by a wrong clock.
+        cooling = 0 <= at_ms - self._last_ms < self._cooldown_ms
+        return self._on and self._answered != digest and not cooling
 
     def started(self, digest: str, at_ms: int) -> None:
         self._answered, self._last_ms = digest, at_ms

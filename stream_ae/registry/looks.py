@@ -45,6 +45,8 @@ class Looks:
 
     def __init__(self) -> None:
         self._before: dict[str, WorkerStatus] = {}
+        # By the clock of who looks: a worker's own may be days off.
+        self._heard_ms: dict[str, int] = {}
         self._last_ms = -1
 
     def look(self, workers: Sequence[WorkerStatus], announced: ModelIdentity | None, at_ms: int) -> list[Seen]:
@@ -65,13 +67,13 @@ class Looks:
 
     def forget(self) -> None:
         """The next look is a first one: somebody else has looked meanwhile."""
-        self._before, self._last_ms = {}, -1
+        self._before, self._heard_ms, self._last_ms = {}, {}, -1
 
     def _remember(self, workers: Sequence[WorkerStatus], at_ms: int) -> None:
-        self._before |= {worker.worker: worker for worker in workers}
-        self._before = {
-            name: status for name, status in self._before.items() if at_ms - status.updated_ms < FORGET_AFTER_MS
-        }
+        self._heard_ms |= {worker.worker: at_ms for worker in workers}
+        self._heard_ms = {name: heard for name, heard in self._heard_ms.items() if at_ms - heard < FORGET_AFTER_MS}
+        known = self._before | {worker.worker: worker for worker in workers}
+        self._before = {name: status for name, status in known.items() if name in self._heard_ms}
         self._last_ms = at_ms
 
     def _seen(self, model: ModelIdentity, workers: Sequence[WorkerStatus], elapsed_s: float) -> Seen:

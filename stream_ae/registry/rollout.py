@@ -3,12 +3,15 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.ports import Desired, Health, ModelSignal, WorkerStatus
-from stream_ae.records import ModelIdentity
+from stream_ae.ports import Desired, Health, Lease, ModelSignal, ModelStore, WorkerStatus
+from stream_ae.records import ModelIdentity, ModelVersion
 
 LOOK_EVERY_S = 0.25
+ROLLED_BACK: Final = "stream_ae.rolled_back"
+"""Tag of a version that its workers did not stay well on: why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +35,62 @@ class Rollout:
 
 def roll_out(
     signal: ModelSignal,
-    model: ModelIdentity,
-    reason: str,
+    desired: Desired,
     clock: Clock,
     timeout_s: float,
+    lease: Lease | None = None,
     watch: Callable[[Rollout], None] | None = None,
 ) -> Rollout:
-    """Announce `model` and wait until every living worker reports its digest, at most `timeout_s`.
+    """Announce a version and wait until every living worker reports its digest, at most `timeout_s`.
 
-    A worker that stops reporting meanwhile is not waited for. `watch` hears of every look.
+    A worker that stops reporting meanwhile is not waited for. `watch` hears of every look. With a lease, LockHeldError
+    and nothing announced if its owner is a stale one.
     """
-    announced_ms = clock.wall_ms()
-    signal.announce(Desired(model, announced_ms, reason))
+    signal.announce(desired, lease)
     deadline = Deadline.after(clock, timeout_s)
     never = threading.Event()
     while True:
-        rollout = _look(signal, model, announced_ms)
+        rollout = _look(signal, desired.model, desired.announced_ms)
         if watch is not None:
             watch(rollout)
         if rollout.complete or deadline.passed():
             return rollout
         clock.wait(never, min(LOOK_EVERY_S, deadline.left_s()))
+
+
+def roll_back(
+    store: ModelStore, signal: ModelSignal, to: Desired, clock: Clock, timeout_s: float, lease: Lease | None = None
+) -> Rollout:
+    """Put the version of `to` back for the one that it names in `instead_of`.
+
+    The workers first: MLflow may be away, and a version that does harm must not wait for it. While the alias is still
+    on that version, `unfinished` tells.
+    """
+    rollout = roll_out(signal, to, clock, timeout_s, lease)
+    finish_rollback(store, signal)
+    return rollout
+
+
+def unfinished(champion: ModelVersion, desired: Desired) -> bool:
+    """Whether the alias is still on a version that was rolled back. One that a person puts it on again is tagged."""
+    return desired.instead_of == champion.digest and ROLLED_BACK not in champion.tags
+
+
+def rolled_back(version: ModelVersion, desired: Desired | None) -> str | None:
+    """Why this version was taken out of service, if it was; MLflow may have been away when that should be noted."""
+    if ROLLED_BACK in version.tags:
+        return version.tags[ROLLED_BACK]
+    return desired.reason if desired is not None and desired.instead_of == version.digest else None
+
+
+def finish_rollback(store: ModelStore, signal: ModelSignal) -> ModelVersion | None:
+    """Move the alias in MLflow where a rollback could not, because MLflow was away; the version it is on then."""
+    champion, desired = store.champion(), signal.desired()
+    if champion is None or desired is None or not unfinished(champion, desired):
+        return None
+    back = store.promote(desired.model.version)
+    store.tag(champion.version, {ROLLED_BACK: desired.reason})
+    return back
 
 
 def _look(signal: ModelSignal, model: ModelIdentity, announced_ms: int) -> Rollout:

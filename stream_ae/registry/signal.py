@@ -9,9 +9,9 @@ from redis.client import PubSub
 
 from stream_ae.clock import Clock, Deadline
 from stream_ae.errors import TransientError
-from stream_ae.ports import Desired, WorkerStatus
+from stream_ae.ports import Desired, Lease, WorkerStatus
 from stream_ae.registry.connection import address, bounded, connect
-from stream_ae.registry.lock import RedisLock
+from stream_ae.registry.lock import HELD, OTHER, RedisLock, last_owner, lost, new_owner
 from stream_ae.settings import RedisSettings
 from stream_ae.telemetry import Log
 
@@ -22,10 +22,36 @@ HISTORY_LENGTH = 1000
 FORGET_AFTER_MS = 86_400_000
 
 # One step, so that nobody sees a key without its announcement or is nudged before the key is there.
+# KEYS: desired, announced, nudge; ARGV: the announcement, how many are kept.
 ANNOUNCE = """
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'desired', ARGV[1])
 redis.call('PUBLISH', KEYS[3], 'announced')
+"""
+# KEYS[4], KEYS[5]: a lock; ARGV[3]: who must not have lost it.
+ANNOUNCE_UNDER_LOCK = f"""{OTHER}
+local taken = other(KEYS[4], KEYS[5], ARGV[3])
+if taken then return taken end
+{ANNOUNCE}
+return false
+"""
+# ARGV[3]: the digest that must still be desired, '' = none.
+REPLACE = f"""
+local now = redis.call('GET', KEYS[1])
+if (now and cjson.decode(now)['model']['digest'] or '') ~= ARGV[3] then return 0 end
+{ANNOUNCE}
+return 1
+"""
+WITHDRAW = """
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', KEYS[2], 'withdrawn')
+"""
+# By the server's clock: one worker whose own is days ahead would strike all others off.
+REPORT = """
+local now_ms = redis.call('TIME')[1] * 1000
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[2], now_ms, ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms - ARGV[4])
 """
 
 
@@ -51,10 +77,27 @@ class RedisSignal:
             value = self._client.get(key)
         return self._decoded(value, key) if value is not None else None
 
-    def announce(self, desired: Desired) -> None:
-        keys = [self._key("desired"), self._key("announced"), self._key("nudge")]
+    def announce(self, desired: Desired, lease: Lease | None = None) -> None:
         with self._bounded("version not announced"):
-            self._client.eval(ANNOUNCE, len(keys), *keys, msgspec.json.encode(desired), HISTORY_LENGTH)
+            if lease is None:
+                self._announce(ANNOUNCE, desired)
+                return
+            lock = self._key(f"lock:{lease.name}")
+            taken = self._announce(ANNOUNCE_UNDER_LOCK, desired, (lock, last_owner(lock)), (lease.owner,))
+        if taken:
+            raise lost(lock, taken, self._where)
+
+    def replace(self, digest: str, desired: Desired) -> bool:
+        with self._bounded("version not announced"):
+            return bool(self._announce(REPLACE, desired, given=(digest,)))
+
+    def withdraw(self) -> None:
+        with self._bounded("version not withdrawn"):
+            self._client.eval(WITHDRAW, 2, self._key("desired"), self._key("nudge"))
+
+    def _announce(self, script: str, desired: Desired, keys: tuple[str, ...] = (), given: tuple[str, ...] = ()) -> Any:
+        named = [self._key("desired"), self._key("announced"), self._key("nudge"), *keys]
+        return self._client.eval(script, len(named), *named, msgspec.json.encode(desired), HISTORY_LENGTH, *given)
 
     def subscribe(self) -> None:
         if self._pubsub is not None:
@@ -85,13 +128,10 @@ class RedisSignal:
                 raise
 
     def report(self, status: WorkerStatus, expires_s: float) -> None:
-        expires_ms = round(expires_s * 1000)
-        now_ms = self._clock.wall_ms()
-        with self._bounded("status not written"), self._client.pipeline(transaction=False) as pipe:
-            pipe.set(self._key(f"worker:{status.worker}"), msgspec.json.encode(status), px=expires_ms)
-            pipe.zadd(self._key("workers"), {status.worker: now_ms})
-            pipe.zremrangebyscore(self._key("workers"), "-inf", now_ms - FORGET_AFTER_MS)
-            pipe.execute()
+        keys = [self._key(f"worker:{status.worker}"), self._key("workers")]
+        given = msgspec.json.encode(status), round(expires_s * 1000), status.worker, FORGET_AFTER_MS
+        with self._bounded("status not written"):
+            self._client.eval(REPORT, len(keys), *keys, *given)
 
     def workers(self) -> list[WorkerStatus]:
         with self._bounded("workers not read"):
@@ -109,7 +149,15 @@ class RedisSignal:
         return [self._decoded(fields[b"desired"], key) for _, fields in entries]
 
     def lock(self, name: str, lease_s: float) -> RedisLock:
-        return RedisLock(self._client, self._key(f"lock:{name}"), lease_s, self._clock, self._where)
+        lease = Lease(name, new_owner())
+        return RedisLock(self._client, self._key(f"lock:{name}"), lease, lease_s, self._clock, self._where)
+
+    def check(self, lease: Lease) -> None:
+        lock = self._key(f"lock:{lease.name}")
+        with self._bounded(f"lock {lock} not looked at"):
+            taken = self._client.eval(HELD, 2, lock, last_owner(lock), lease.owner)
+        if taken:
+            raise lost(lock, taken, self._where)
 
     def close(self) -> None:
         self._unsubscribe()

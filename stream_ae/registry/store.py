@@ -24,6 +24,7 @@ from stream_ae.settings import MlflowSettings
 CHAMPION = "champion"
 DIGEST = "digest"
 PAGE = 100
+FILES_GONE = "put them back, or choose another version with `stream-ae models promote`"
 
 
 class MlflowStore:
@@ -98,12 +99,13 @@ class MlflowStore:
         ):
             self._existing(version)
             uri = self._client.get_model_version_download_uri(self._name, version)
+            # What is not there fails on some stores in words of their own, as an outage would.
+            if not mlflow.artifacts.list_artifacts(f"{uri}/{DATA_PATH}", tracking_uri=self._uri):
+                raise ModelError(f"the files of version {version} of {self._name} are gone from MLflow: {FILES_GONE}")
             fetched = mlflow.artifacts.download_artifacts(
                 f"{uri}/{DATA_PATH}", dst_path=arriving, tracking_uri=self._uri, registry_uri=self._uri
             )
             shutil.copytree(fetched, destination, dirs_exist_ok=True)
-        if not any(destination.iterdir()):
-            raise ModelError(f"the files of version {version} of {self._name} are gone from MLflow: register it again")
         return destination
 
     @contextmanager

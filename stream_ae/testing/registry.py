@@ -5,6 +5,7 @@ worker, job = InMemorySignal(redis), InMemorySignal(redis)    # two clients of o
 """
 
 import threading
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from stream_ae.clock import Clock
 from stream_ae.digest import folder_digest
 from stream_ae.errors import LockHeldError, ModelError, TransientError
-from stream_ae.ports import Desired, WorkerStatus
+from stream_ae.ports import Desired, Lease, WorkerStatus
 from stream_ae.records import ModelVersion
 
 
@@ -28,6 +29,7 @@ class InMemoryStore:
         self._versions: list[ModelVersion] = []
         self._files: list[Mapping[str, bytes]] = []
         self._champion: str | None = None
+        self._deleted: set[str] = set()
         self._away = False
 
     def away(self) -> None:
@@ -56,7 +58,7 @@ class InMemoryStore:
 
     def versions(self) -> list[ModelVersion]:
         self._check()
-        return [self._with_aliases(version) for version in self._versions]
+        return [self._with_aliases(version) for version in self._versions if version.version not in self._deleted]
 
     def champion(self) -> ModelVersion | None:
         self._check()
@@ -84,13 +86,20 @@ class InMemoryStore:
             path.write_bytes(content)
         return destination
 
+    def delete(self, version: str) -> None:
+        """As a person does by hand in MLflow; its aliases go with it, its number is not given again."""
+        self._check()
+        self._deleted.add(self._version(version).version)
+        if version == self._champion:
+            self._champion = None
+
     def _check(self) -> None:
         if self._away:
             raise TransientError("the model store is away")
 
     def _version(self, version: str) -> ModelVersion:
         for known in self._versions:
-            if known.version == version:
+            if known.version == version and version not in self._deleted:
                 return self._with_aliases(known)
         raise ModelError(f"{self._name} has no version {version}: see `stream-ae models list`")
 
@@ -103,9 +112,19 @@ class _Pipeline:
     """What the server holds for one pipeline; a status comes with the time at which it expires."""
 
     announced: list[Desired] = field(default_factory=list)
+    withdrawn: bool = False
     statuses: dict[str, tuple[float, WorkerStatus]] = field(default_factory=dict)
-    locked: set[str] = field(default_factory=set)
+    locked: dict[str, Lease] = field(default_factory=dict)
+    locked_last: dict[str, Lease] = field(default_factory=dict)
     nudges: list[threading.Event] = field(default_factory=list)
+
+    def nudge(self) -> None:
+        for nudge in self.nudges:
+            nudge.set()
+
+    def check(self, lease: Lease) -> None:
+        if lease != (self.locked.get(lease.name) or self.locked_last.get(lease.name, lease)):
+            raise LockHeldError(f"{lease.name} was taken by somebody else meanwhile")
 
 
 class InMemoryRedis:
@@ -124,14 +143,19 @@ class InMemoryRedis:
         """Clients reach it again; each one's next `wait` is true."""
         self._is_away = False
         for pipeline in self._pipelines.values():
-            for nudge in pipeline.nudges:
-                nudge.set()
+            pipeline.nudge()
 
     def wipe(self) -> None:
         """Forget everything, as a Redis without persistence does over a restart. Clients stay subscribed."""
         for pipeline in self._pipelines.values():
             pipeline.announced.clear()
             pipeline.statuses.clear()
+            pipeline.locked.clear()
+            pipeline.locked_last.clear()
+
+    def expire_leases(self) -> None:
+        """As if all owners of locks were asleep for longer than their leases."""
+        for pipeline in self._pipelines.values():
             pipeline.locked.clear()
 
 
@@ -144,14 +168,28 @@ class InMemorySignal:
         self._nudge: threading.Event | None = None
 
     def desired(self) -> Desired | None:
-        announced = self._reached().announced
-        return announced[-1] if announced else None
-
-    def announce(self, desired: Desired) -> None:
         pipeline = self._reached()
+        return pipeline.announced[-1] if pipeline.announced and not pipeline.withdrawn else None
+
+    def announce(self, desired: Desired, lease: Lease | None = None) -> None:
+        pipeline = self._reached()
+        if lease is not None:
+            self.check(lease)
         pipeline.announced.append(desired)
-        for nudge in pipeline.nudges:
-            nudge.set()
+        pipeline.withdrawn = False
+        pipeline.nudge()
+
+    def withdraw(self) -> None:
+        pipeline = self._reached()
+        pipeline.withdrawn = True
+        pipeline.nudge()
+
+    def replace(self, digest: str, desired: Desired) -> bool:
+        now = self.desired()
+        if (now.model.digest if now is not None else "") != digest:
+            return False
+        self.announce(desired)
+        return True
 
     def subscribe(self) -> None:
         pipeline = self._reached()
@@ -182,16 +220,21 @@ class InMemorySignal:
         return self._reached().announced[::-1][:limit]
 
     @contextmanager
-    def lock(self, name: str, lease_s: float) -> Iterator[None]:
+    def lock(self, name: str, lease_s: float) -> Iterator[Lease]:
         """Held until it is left: owners in memory do not die, so `lease_s` has nothing to do."""
-        locked = self._reached().locked
-        if name in locked:
+        pipeline = self._reached()
+        if name in pipeline.locked:
             raise LockHeldError(f"{name} is locked by somebody else: wait until it has finished")
-        locked.add(name)
+        lease = pipeline.locked[name] = pipeline.locked_last[name] = Lease(name, uuid.uuid4().hex)
         try:
-            yield
+            yield lease
+            pipeline.check(lease)
         finally:
-            locked.discard(name)
+            if pipeline.locked.get(name) == lease:
+                del pipeline.locked[name]
+
+    def check(self, lease: Lease) -> None:
+        self._reached().check(lease)
 
     def close(self) -> None:
         if self._nudge is not None:

@@ -26,9 +26,10 @@ from stream_ae.telemetry import Log, WorkerMetrics
 from stream_ae.worker.connection import connected
 from stream_ae.worker.device import chosen_device
 from stream_ae.worker.health import HealthServer
-from stream_ae.worker.reconcile import Reconciler, VersionWorld
-from stream_ae.worker.reload import ModelService, ProfileService
+from stream_ae.worker.reconcile import Reconciler, ShadowReconciler, VersionWorld
+from stream_ae.worker.reload import LoadModel, ModelService, ProfileService
 from stream_ae.worker.second_look import SecondLook
+from stream_ae.worker.shadow import ShadowScorer, ShadowService
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
 from stream_ae.worker.stopping import stop_on_signals
@@ -46,6 +47,7 @@ GONE_AFTER_S = 1.0
 START_TIMEOUT_S = 3.0
 # How long the first model waits for the first profiles, which servers that are away may keep from coming.
 PROFILES_FIRST_S = 10.0
+WAIT_FOR_MODEL_S = 0.2
 
 
 def run_worker(settings: Settings) -> int:
@@ -68,8 +70,17 @@ def serve(settings: Settings, name: str, clock: Clock, stop: threading.Event) ->
         check_transactions(settings.kafka)
     _check_topics(settings)
     _check_servers(settings, clock)
-    worlds = _Worlds(_world(settings, settings.pipeline, clock), _world(settings, settings.profiles, clock))
+    worlds = _Worlds(
+        _world(settings, settings.pipeline, clock),
+        _world(settings, settings.profiles, clock),
+        VersionWorld(
+            MlflowStore(settings.mlflow, settings.pipeline),
+            RedisSignal(settings.redis, settings.shadow, clock),
+            _cache(settings, settings.shadow),
+        ),
+    )
     with (
+        closing(worlds.shadow.signal),
         closing(worlds.profiles.signal),
         closing(worlds.models.signal),
         connected(settings, worlds.models.signal, clock) as (source, delivery),
@@ -82,10 +93,11 @@ def serve(settings: Settings, name: str, clock: Clock, stop: threading.Event) ->
 
 @dataclass(frozen=True, slots=True)
 class _Worlds:
-    """Where the pipeline's models live, and the profiles of its streams."""
+    """Where the pipeline's models live, the profiles of its streams, and a challenger that is one of its models."""
 
     models: VersionWorld
     profiles: VersionWorld
+    shadow: VersionWorld
 
 
 def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, worlds: _Worlds, flow: Flow) -> None:
@@ -93,7 +105,9 @@ def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, w
     metrics = WorkerMetrics()
     slot = ModelSlot()
     profiles = Reconciler(worlds.profiles, ProfileService(slot, board, metrics), board, clock)
-    models = Reconciler(worlds.models, _model_service(settings, slot, board, metrics), board, clock)
+    load_model = _loader(settings)
+    models = Reconciler(worlds.models, ModelService(slot, board, metrics, load_model, settings), board, clock)
+    shadow = ShadowReconciler(worlds.shadow, ShadowService(slot, board, load_model, settings.batch), board, clock)
     worker = Worker(flow, slot, board, metrics, settings, clock)
     health = HealthServer(settings.worker.http_host, settings.worker.http_port, metrics.registry, board.snapshot)
     board.address = health.address
@@ -104,8 +118,10 @@ def _serve(settings: Settings, name: str, clock: Clock, stop: threading.Event, w
     reloading = _thread("reload", partial(_reload, models, profiles.looked, clock, threads_stop, every_s))
     beating = _thread("heartbeat", partial(_beat, worlds.models, board, metrics, clock, settings, threads_stop))
     looking = _thread("second look", partial(_look_twice, worker, settings, clock, threads_stop))
+    choosing_shadow = _thread("shadow reload", partial(_reload_shadow, shadow, slot, clock, threads_stop, every_s))
+    shadowing = _thread("shadow", partial(ShadowScorer(slot, board, clock).run, threads_stop))
     with _watched(worker, board, metrics, clock, settings.worker), health:
-        threads = (adapting, reloading, beating, looking)
+        threads = (adapting, reloading, beating, looking, choosing_shadow, shadowing)
         for thread in threads:
             thread.start()
         try:
@@ -163,13 +179,22 @@ def _cache(settings: Settings, name: str) -> VersionCache:
     return VersionCache(settings.worker.cache_dir.expanduser() / name)
 
 
-def _model_service(settings: Settings, slot: ModelSlot, board: StatusBoard, metrics: WorkerMetrics) -> ModelService:
+def _loader(settings: Settings) -> LoadModel:
     device = chosen_device(settings.worker)
 
     def loaded(folder: Path, identity: ModelIdentity) -> ServedModel:
         return load(folder, device).with_identity(identity).with_codes(settings.topics.latent is not None)
 
-    return ModelService(slot, board, metrics, loaded, settings)
+    return loaded
+
+
+def _reload_shadow(
+    shadow: ShadowReconciler, slot: ModelSlot, clock: Clock, stop: threading.Event, every_s: float
+) -> None:
+    """The shadow reload thread: a challenger stands beside something."""
+    while not stop.is_set() and slot.model is None:
+        clock.wait(stop, WAIT_FOR_MODEL_S)
+    shadow.run(stop, every_s)
 
 
 def _reload(

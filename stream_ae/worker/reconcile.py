@@ -7,8 +7,9 @@ from typing import Protocol
 
 from stream_ae.clock import Clock, Deadline
 from stream_ae.errors import ModelError, TransientError
-from stream_ae.ports import ModelSignal, ModelStore
-from stream_ae.records import ModelIdentity
+from stream_ae.ports import Desired, ModelSignal, ModelStore
+from stream_ae.records import ModelIdentity, ModelVersion
+from stream_ae.registry.alias import AliasFollower
 from stream_ae.registry.cache import VersionCache
 from stream_ae.telemetry import Log
 from stream_ae.worker.status import StatusBoard
@@ -17,6 +18,12 @@ log = Log("worker.reload")
 
 # A wait for a nudge is cut into slices of this length, so that a stop is noticed.
 WAIT_SLICE_S = 0.2
+# From promoting a version to announcing it takes less; an alias that differs for longer was moved by hand.
+SETTLED_AFTER_S = 2.0
+GONE = (
+    "the champion is gone from MLflow: what is in service goes on; choose another version with `stream-ae models "
+    "rollback` or `stream-ae models promote`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,12 @@ class Service(Protocol):
         ...
 
 
+class DroppableService(Service, Protocol):
+    """One that may be left without anything again."""
+
+    def drop(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     model: ModelIdentity
@@ -65,7 +78,8 @@ class Reconciler:
     """Reconciles on nudge, on reconnect and on a timer, by content digest (DESIGN 4, hot reload).
 
     The start-up order is the desired version, the champion, the last version that worked on this machine.
-    Whatever goes wrong, what is in service stays and the status says why.
+    Whatever goes wrong, what is in service stays and the status says why. An alias that was moved by hand in MLflow,
+    which is looked up on every pass anyway, is announced to all.
 
     looked:  set once it has tried for the first time, with success or not.
     """
@@ -77,6 +91,8 @@ class Reconciler:
         self._board = board
         self._clock = clock
         self._refused: _Target | None = None
+        self._alias = AliasFollower(world.signal, clock)
+        self._had_champion = False
 
     def run(self, stop: threading.Event, interval_s: float) -> None:
         """The thread's life: until `stop` is set."""
@@ -108,6 +124,18 @@ class Reconciler:
                 log.warning("version not fetched", what=self._service.name, version=target.model.version)
         except ModelError as error:
             self._refuse(target, str(error))
+        if self._service.current() is None:
+            self._stand_in(target)
+
+    def _stand_in(self, target: _Target) -> None:
+        """A worker that starts while the version that it shall run cannot be had serves what worked here last."""
+        good = self._last_good()
+        if good is None or good.model.digest == target.model.digest:
+            return
+        try:
+            self._service.put(self._world.cache.fetch(self._world.store, good.model), good.model)
+        except (ModelError, TransientError) as error:
+            log.warning("last version that worked here cannot be used", version=good.model.version, reason=str(error))
 
     def _subscribed(self) -> bool:
         try:
@@ -127,7 +155,8 @@ class Reconciler:
             self._problem("reload", None)
 
     def _await_nudge(self, stop: threading.Event, interval_s: float, subscribed: bool) -> None:
-        deadline = Deadline.after(self._clock, interval_s)
+        timeout_s = min(interval_s, SETTLED_AFTER_S) if self._alias.waiting else interval_s
+        deadline = Deadline.after(self._clock, timeout_s)
         while not stop.is_set() and not deadline.passed():
             slice_s = min(WAIT_SLICE_S, deadline.left_s())
             if not subscribed:
@@ -141,22 +170,26 @@ class Reconciler:
                 self._clock.wait(stop, slice_s)
 
     def _target(self) -> _Target | None:
-        try:
-            desired = self._world.signal.desired()
-            self._note("redis", None)
-        except TransientError as error:
-            self._note("redis", f"Redis is away: {error}")
-            desired = None
         champion = self._champion()
+        desired = self._desired(champion)
         if desired is not None:
             return _Target(desired.model, desired.announced_ms)
         if champion is not None:
-            return _Target(champion, 0)
+            return _Target(champion.identity, 0)
         if self._service.current() is None:
             return self._last_good()
         return None
 
-    def _champion(self) -> ModelIdentity | None:
+    def _desired(self, champion: ModelVersion | None) -> Desired | None:
+        try:
+            desired = self._alias.look(champion, self._world.signal.desired())
+        except TransientError as error:
+            self._note("redis", f"Redis is away: {error}")
+            return None
+        self._note("redis", None)
+        return desired
+
+    def _champion(self) -> ModelVersion | None:
         """Looked up on every pass, so that a registry that is away shows in the status before it is needed."""
         try:
             champion = self._world.store.champion()
@@ -164,7 +197,10 @@ class Reconciler:
             self._note("mlflow", f"MLflow is away: {error}")
             return None
         self._note("mlflow", None)
-        return champion.identity if champion is not None else None
+        gone = self._had_champion and champion is None
+        self._had_champion = self._had_champion or champion is not None
+        self._problem("champion", GONE if gone else None)
+        return champion
 
     def _last_good(self) -> _Target | None:
         good = self._world.cache.last_good()
@@ -220,3 +256,29 @@ class Reconciler:
             log.info("server is back", server=server)
         else:
             log.warning("degraded", server=server, reason=sentence)
+
+
+class ShadowReconciler(Reconciler):
+    """Of a challenger: what is desired and nothing else, no champion and nothing that worked here before."""
+
+    def __init__(self, world: VersionWorld, service: DroppableService, board: StatusBoard, clock: Clock) -> None:
+        super().__init__(world, service, board, clock)
+        self._droppable = service
+
+    def _target(self) -> _Target | None:
+        try:
+            desired = self._world.signal.desired()
+        except TransientError as error:
+            self._note("redis", f"Redis is away: {error}")
+            return None
+        self._note("redis", None)
+        if desired is not None:
+            return _Target(desired.model, desired.announced_ms)
+        if self._service.current() is not None or self._refused is not None:
+            self._droppable.drop()
+            self._refused = None
+        self._settled()
+        return None
+
+    def _last_good(self) -> _Target | None:
+        return None

@@ -9,7 +9,7 @@ from stream_ae.errors import ModelError
 from stream_ae.flow import profile_folder
 from stream_ae.flow.codecs import unfit
 from stream_ae.flow.model import ServedModel, difference, fitting, width_of
-from stream_ae.records import ModelIdentity
+from stream_ae.records import Float32, ModelIdentity
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log, WorkerMetrics
 from stream_ae.worker.slot import ModelSlot
@@ -55,7 +55,7 @@ class ModelService:
             log.warning("waiting for a model: no version is announced or promoted yet; `stream-ae retrain` makes one")
 
     def _check(self, candidate: ServedModel) -> None:
-        """Warm up on the real batch shapes and refuse what does not fit or does not answer with finite numbers."""
+        """Refuse what is not for this stream, or does not answer."""
         current = self._slot.model
         wrong = unfit(candidate, self._settings.decode)
         if wrong is not None:
@@ -65,15 +65,23 @@ class ModelService:
             raise ModelError(
                 f"it {wrong}: serve it under another pipeline name, or restart the workers if the stream has changed"
             )
-        missing = np.full((1, width_of(candidate), candidate.window), np.nan, np.float32)
-        probes = [missing, np.repeat(missing, fitting(candidate, self._settings.batch), axis=0)]
-        recent = self._slot.recent_windows
-        if recent is not None and recent.shape[1:] == missing.shape[1:]:
-            probes.append(recent)
-        for windows in probes:
-            answer = candidate.infer(windows)
-            if not np.isfinite(answer.x_hat).all() or not np.isfinite(answer.score).any():
-                raise ModelError(f"it answers {len(windows)} test windows with numbers that are not finite")
+        warm_up(candidate, fitting(candidate, self._settings.batch), self._slot.recent_windows)
+
+
+def warm_up(candidate: ServedModel, count: int, recent: Float32 | None) -> None:
+    """Try it on the real batch shapes: ModelError if it does not answer with finite numbers.
+
+    count:  of windows in a full batch.
+    recent: real windows (B, V, T); passed over if they are another length than the candidate's.
+    """
+    missing = np.full((1, width_of(candidate), candidate.window), np.nan, np.float32)
+    probes = [missing, np.repeat(missing, count, axis=0)]
+    if recent is not None and recent.shape[1:] == missing.shape[1:]:
+        probes.append(recent)
+    for windows in probes:
+        answer = candidate.infer(windows)
+        if not np.isfinite(answer.x_hat).all() or not np.isfinite(answer.score).any():
+            raise ModelError(f"it answers {len(windows)} test windows with numbers that are not finite")
 
 
 class ProfileService:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from stream_ae.clock import Clock
 from stream_ae.histogram import SCORE_BINS, Counts, merged
-from stream_ae.ports import Health, WorkerStatus
+from stream_ae.ports import Health, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity, Partition
 from stream_ae.telemetry import LATENCY_BINS
 
@@ -35,6 +35,7 @@ class _State:
     draining: bool = False
     scores: Counts = SCORE_BINS.nothing
     latencies: list[int] = field(default_factory=lambda: list(LATENCY_BINS.nothing))
+    shadow: ShadowStatus | None = None
 
 
 class StatusBoard:
@@ -60,6 +61,11 @@ class StatusBoard:
         """`profiles` are in service from the next batch on."""
         with self._lock:
             self._state.profiles = profiles
+
+    def shadowed(self, shadow: ShadowStatus | None) -> None:
+        """What the challenger beside the model has done so far; None: there is none."""
+        with self._lock:
+            self._state.shadow = shadow
 
     def answered(self, model: ModelIdentity, totals: Totals, scores: Counts = SCORE_BINS.nothing) -> None:
         """A batch of `model` was produced, with so many scores in each bin."""
@@ -133,6 +139,7 @@ class StatusBoard:
                 profiles=state.profiles,
                 scores=state.scores,
                 latencies=tuple(state.latencies),
+                shadow=state.shadow,
             )
 
 

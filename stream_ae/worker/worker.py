@@ -295,7 +295,7 @@ class Worker:
         answer = flight.answer.result()
         if answer.smooth:
             # On windows that hold poison every candidate would be refused.
-            self._slot.recent_windows = flight.work.windows
+            self._slot.answered(flight.work.windows, answer.inference.score > flight.work.model.threshold)
         return self._pipeline.complete(flight.work, answer.inference, answer.failed)
 
     def _count(self, flight: InFlight, outputs: Outputs) -> None:

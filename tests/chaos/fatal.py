@@ -16,12 +16,13 @@ from unittest.mock import patch
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A moment: before or after the `nth` call of a port's method that has something to do."""
+    """A moment: before or after the `nth` call of a port's method that has something to do, and what happens then."""
 
     port: Literal["source", "sink", "pipeline", "store", "signal"]
     method: str
     when: Literal["before", "after"]
     nth: int = 1
+    number: signal.Signals = signal.SIGKILL
 
 
 OPENERS: Mapping[str, Sequence[str]] = {
@@ -61,8 +62,8 @@ class Fatal:
 
     def _count(self) -> None:
         self._calls += 1
-        if self._calls >= self._step.nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self._calls == self._step.nth:
+            os.kill(os.getpid(), self._step.number)
 
 
 def deadly(modules: Sequence[ModuleType], step: Step | None) -> AbstractContextManager[object]:

@@ -7,6 +7,7 @@ import pytest
 from stream_ae.cli.models import find_version, version_before
 from stream_ae.errors import ConfigError
 from stream_ae.ports import Desired
+from stream_ae.registry.rollout import ROLLED_BACK
 from stream_ae.testing import InMemoryStore, ManualClock
 
 
@@ -59,5 +60,20 @@ def test_rolling_back_twice_goes_back_two_versions(store: InMemoryStore) -> None
 
 def test_the_first_version_has_nothing_before_it(store: InMemoryStore) -> None:
     store.promote("1")
-    with pytest.raises(ConfigError, match="version 1 is the first"):
+    with pytest.raises(ConfigError, match="no version before 1 to roll back to"):
         version_before(store, announced(store, "1", "3"))
+
+
+def test_a_champion_that_was_deleted_by_hand_is_rolled_back_to_what_was_in_service_before_it(
+    store: InMemoryStore,
+) -> None:
+    history = announced(store, "3", "1")
+    store.delete("3")
+    assert version_before(store, history).version == "1"
+    with pytest.raises(ConfigError, match="no champion yet"):
+        version_before(store, [])
+
+
+def test_a_rollback_passes_over_versions_that_were_rolled_back(store: InMemoryStore) -> None:
+    store.tag("2", {ROLLED_BACK: "40% of 300 records were flagged"})
+    assert version_before(store, announced(store, "3", "1", "2", "1")).version == "1"

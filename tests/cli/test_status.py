@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from stream_ae.cli.status import Picture, drawn
-from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.ports import Desired, Health, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity
 
 MODEL = ModelIdentity("pumps", "3", "d" * 64)
@@ -41,3 +41,12 @@ def test_what_retention_deleted_before_it_was_read_is_shown() -> None:
     worker = WorkerStatus("w1", Health.RUNNING, MODEL, 60_000, 0, lost=1234)
     shown_text = shown(Picture("pumps", (worker,), None, "", {}, ()))
     assert "w1: retention deleted 1,234 offsets before they were read" in shown_text
+
+
+def test_a_challenger_beside_the_champion_is_shown_with_what_it_would_do() -> None:
+    shadow = ShadowStatus(ModelIdentity("pumps", "4", "e" * 64), 2000, 30, 10, 1980, 40, 0.1)
+    worker = WorkerStatus("w1", Health.RUNNING, MODEL, 60_000, 0, shadow=shadow)
+    text = shown(Picture("pumps", (worker,), None, "", {}, ()))
+    assert "w1: shadow pumps/4 flags 1.50% (the champion 0.50%), agrees on 99.00% of 2,000 windows, 2.5 ms a b" in text
+    fresh = WorkerStatus("w1", Health.RUNNING, MODEL, 60_000, 0, shadow=ShadowStatus(shadow.model))
+    assert "w1: shadow pumps/4 has answered nothing yet" in shown(Picture("pumps", (fresh,), None, "", {}, ()))

@@ -165,6 +165,44 @@ def test_a_lock_is_freed_when_its_block_fails(connect: Connect) -> None:
         pass
 
 
+def test_what_is_withdrawn_is_not_desired_until_something_is_announced_again(connect: Connect) -> None:
+    job, worker = connect(), connect()
+    job.announce(_desired(1))
+    worker.subscribe()
+    job.withdraw()
+    assert worker.wait(LONG_S)
+    assert worker.desired() is None
+    assert worker.history() == [_desired(1)]
+    job.announce(_desired(1))
+    assert worker.desired() == _desired(1)
+
+
+def test_an_announcement_under_a_lock_is_made_while_it_is_held(connect: Connect) -> None:
+    one, other = connect(), connect()
+    with one.lock("retrain", 30.0) as lease:
+        one.check(lease)
+        one.announce(_desired(1), lease)
+    with other.lock("retrain", 30.0):
+        with pytest.raises(LockHeldError, match=r"retrain.* taken by"):
+            one.check(lease)
+        with pytest.raises(LockHeldError, match=r"retrain.* taken by"):
+            one.announce(_desired(2), lease)
+    # Whoever took it meanwhile may be gone again.
+    with pytest.raises(LockHeldError, match=r"retrain.* taken by"):
+        one.announce(_desired(2), lease)
+    assert other.history() == [_desired(1)]
+
+
+def test_an_announcement_in_place_of_another_is_made_if_that_one_is_still_desired(connect: Connect) -> None:
+    one, other = connect(), connect()
+    assert not one.replace(_desired(1).model.digest, _desired(2))
+    assert one.replace("", _desired(1))
+    assert not other.replace("", _desired(2))
+    assert other.replace(_desired(1).model.digest, _desired(3))
+    assert not one.replace(_desired(1).model.digest, _desired(2))
+    assert one.history() == [_desired(3), _desired(1)]
+
+
 def test_two_pipelines_do_not_hear_of_each_other(redis_url: str, unique: Callable[[str], str]) -> None:
     settings = RedisSettings.model_validate({"url": redis_url})
     one, other = (RedisSignal(settings, unique("pipeline"), CLOCK) for _ in range(2))

@@ -93,6 +93,7 @@ def test_a_version_announced_while_mlflow_is_away_is_fetched_when_it_is_back(
     pipeline.start_worker()
     address = await_status(pipeline, runs(first), "version 1 runs").address
     # Killed, it would take another 10 s to be back; `tests/registry` does that.
+    pipeline.store.promote(second.version)
     stack.mlflow.pause()
     pipeline.announce(second)
     eventually(lambda: "version 2 cannot be fetched yet" in ready(address)[1], "the worker says what it misses")
@@ -136,6 +137,7 @@ def test_an_announcement_is_followed_while_records_flow(
     second = pipeline.store.register(model_folders[1], {}, {})
     with Feeder(pipeline):
         pipeline.await_more_traces(100)
+        pipeline.store.promote(second.version)
         pipeline.announce(second)
         status = await_status(
             pipeline, lambda w: runs(second)(w) and w.first_batch_ms > 0, "a batch was answered by version 2"

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import yaml
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
+from typer.testing import CliRunner
 
+from stream_ae.cli.app import app
 from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import StreamAEError
 from stream_ae.flow.headers import SOURCE
@@ -21,6 +24,7 @@ from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
 from stream_ae.worker.process import serve
+from tests.end_to_end.process import as_file
 
 CHANNELS = ("temperature", "pressure", "flow")
 WINDOW = 8
@@ -151,6 +155,14 @@ class PipelineOnServers:
         """Newest first."""
         with self._signal() as signal:
             return signal.history()
+
+    def command(self, *arguments: str) -> str:
+        """What `stream-ae` says with these arguments on this pipeline."""
+        config = self.folder / "command.yaml"
+        config.write_text(yaml.safe_dump(as_file(self.settings, "nobody")), encoding="utf-8")
+        done = CliRunner().invoke(app, ["--config", str(config), *arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
 
     @contextmanager
     def _signal(self) -> Iterator[RedisSignal]:

@@ -1,6 +1,7 @@
 """Learning profiles: one shot, idempotent, locked; the exit code says how it ended."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from stream_ae.records import Float32, ModelVersion
 from stream_ae.settings import AdaptSettings, Settings, TrainingSettings
 from stream_ae.testing import InMemoryBroker, InMemoryReader, InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
 from stream_ae.training import train
+from tests.jobs.asleep import AsleepWhenItRegisters
 
 START_MS = 1_700_000_000_000
 
@@ -193,6 +195,17 @@ def test_two_runs_at_once_are_one(learning: Learning) -> None:
     with InMemorySignal(learning.redis, "pump-profiles").lock("adapt", 30.0):
         assert learning.run() == Outcome.LOCKED
     assert learning.run() == Outcome.PUBLISHED
+
+
+def test_a_run_whose_lease_another_one_took_leaves_everything_as_it_is(learning: Learning) -> None:
+    learning.send(waves(300))
+    others = InMemorySignal(learning.redis, "pump-profiles")
+    store = AsleepWhenItRegisters(learning.clock, learning.redis, others, "adapt")
+    learning.world = replace(learning.world, profiles=replace(learning.profiles, store=store))
+    assert learning.run() == Outcome.LOCKED
+    assert len(store.versions()) == 1
+    assert store.champion() is None
+    assert others.desired() is None
 
 
 def test_a_server_that_is_away_is_an_exit_code_not_a_crash(learning: Learning) -> None:

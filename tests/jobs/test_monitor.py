@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.monitor import ALERT, DRIFT_RETRAIN, LAST_ALERT, Monitor, World, monitor
+from jobs.monitor import ALERT, DRIFT_RETRAIN, LAST_ALERT, SHADOW, Monitor, World, monitor
 from stream_ae.errors import LockHeldError
 from stream_ae.histogram import SCORE_BINS, merged
-from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.ports import Desired, Health, Lease, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.ledger import Ledger
 from stream_ae.settings import MonitorSettings, Settings
@@ -120,6 +120,27 @@ def test_another_version_has_another_run_and_a_rollback_goes_on_in_the_first(wat
     watching.look(QUIET)
     assert [len(run.points) for run in watching.runs.runs] == [2, 1]
     assert [run.in_service for run in watching.runs.runs] == [True, False]
+
+
+def test_a_challenger_beside_the_champion_has_a_run_that_goes_on_when_it_is_champion(watching: Watching) -> None:
+    watching.worker = replace(
+        watching.worker, shadow=ShadowStatus(V2, 400, 8, 4, 392, 20, 0.1, SCORE_BINS.counts([0.3] * 400))
+    )
+    watching.look(QUIET)
+    run = watching.runs.of(V2)
+    assert run.tags[SHADOW] == "scores beside the champion"
+    assert run.metric("shadow_flagged_share") == [0.02]
+    assert run.metric("shadow_champion_flagged_share") == [0.01]
+    assert run.metric("shadow_agreement") == [0.98]
+    assert run.metric("shadow_batch_s") == [0.005]
+    assert run.metric("shadow_score_p50") == [pytest.approx(0.375)]
+    assert "shadow_agreement" not in watching.runs.of(V1).points[0].metrics
+    watching.worker = replace(watching.worker, shadow=None)
+    watching.swap(V2)
+    watching.look(QUIET)
+    assert SHADOW not in watching.runs.of(V2).tags
+    assert watching.runs.of(V2).metric("workers") == [1.0]
+    assert [run.version for run in watching.runs.runs if run.in_service] == [V2]
 
 
 def test_an_announced_version_that_no_worker_runs_is_seen_to_have_none(watching: Watching) -> None:
@@ -268,7 +289,7 @@ class Contested(InMemorySignal):
     watching: Watching
 
     @contextmanager
-    def lock(self, name: str, lease_s: float) -> Iterator[None]:
+    def lock(self, name: str, lease_s: float) -> Iterator[Lease]:
         self.locks += 1
         if self.locks == 2:
             self.watching.clock.advance(3600)
@@ -276,8 +297,8 @@ class Contested(InMemorySignal):
             worker = replace(self.watching.worker, records=1_000_000)
             self.report(worker, 1e6)
             raise LockHeldError("monitor is locked by somebody else")
-        with super().lock(name, lease_s):
-            yield
+        with super().lock(name, lease_s) as lease:
+            yield lease
 
 
 def test_what_another_monitor_has_seen_meanwhile_is_not_seen_again(watching: Watching) -> None:

@@ -1,6 +1,9 @@
 """Retraining: one shot, idempotent, locked; the exit code says how it ended."""
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import Float32, ModelVersion
 from stream_ae.settings import RetrainSettings, Settings, TrainingSettings
 from stream_ae.testing import InMemoryBroker, InMemoryReader, InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
+from tests.jobs.asleep import AsleepWhenItRegisters
 
 START_MS = 1_700_000_000_000
 
@@ -259,6 +263,102 @@ def test_a_run_that_died_after_registering_is_finished_by_the_next(retraining: R
     again.run()
     assert [version.version for version in again.store.versions()] == ["1"]
     assert again.champion.version == "1"
+
+
+def test_a_version_that_was_rolled_back_is_not_promoted_again_by_itself(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    retraining.send(waves(300, first=600))
+    well = retraining.world
+    retraining.world = replace(well, signal=Following(retraining.redis))
+    assert retraining.run() == Outcome.ROLLED_BACK
+    retraining.world = well
+    assert retraining.run() == Outcome.NOT_PROMOTED
+    assert (
+        "version 2 was made of the same, and it is left at that: version 2 rolled back: 50% of" in retraining.said[-1]
+    )
+    assert retraining.champion.version == "1"
+    retrain = retraining.settings.retrain.model_copy(update={"promote": "always"})
+    retraining.settings = retraining.settings.model_copy(update={"retrain": retrain})
+    assert retraining.run() == Outcome.PROMOTED
+    assert [version.version for version in retraining.store.versions()] == ["1", "2"]
+
+
+def test_a_retraining_whose_lease_another_one_took_leaves_everything_as_it_is(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+
+    others = InMemorySignal(retraining.redis)
+    store = AsleepWhenItRegisters(retraining.clock, retraining.redis, others, "retrain")
+    retraining.world = replace(retraining.world, store=store)
+    assert retraining.run() == Outcome.LOCKED
+    assert store.champion() is None
+    assert retraining.signal.desired() is None
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file may become as long as the smallest weights are."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def test_a_disk_without_room_is_an_exit_code_and_says_what_to_do(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    for version in ("1", "2"):
+        # The candidate has no room at first, and the champion, which is fetched, the second time.
+        with no_room():
+            assert retraining.run() == Outcome.SERVER_AWAY
+        assert retraining.said[-1].startswith("a file cannot be written ([Errno 27] File too large")
+        assert "make room in" in retraining.said[-1]
+        assert retraining.run() == Outcome.PROMOTED
+        assert retraining.champion.version == version
+        retraining.send(waves(300, first=600))
+
+
+@pytest.mark.parametrize("hours", [-30, 30], ids=["behind", "ahead"])
+def test_a_clock_that_is_hours_off_changes_neither_the_data_nor_the_version(retraining: Retraining, hours: int) -> None:
+    retraining.send(waves(600))
+    skewed = ManualClock(retraining.clock.wall_ms() + hours * 3_600_000, moves_itself=True)
+    retraining.world = replace(retraining.world, clock=skewed)
+    assert retraining.run() == Outcome.PROMOTED
+    assert retraining.champion.tags["stream_ae.offsets"] == "0:0-600"
+    retraining.world = replace(retraining.world, clock=retraining.clock)
+    assert retraining.run() == Outcome.PROMOTED
+    assert "nothing to do" in retraining.said[-2]
+
+
+def test_a_clock_that_is_further_ahead_than_the_span_reaches_back_is_an_empty_span(retraining: Retraining) -> None:
+    retrain = retraining.settings.retrain.model_copy(update={"span_s": 3600.0})
+    retraining.settings = retraining.settings.model_copy(update={"retrain": retrain})
+    retraining.send(waves(600))
+    skewed = ManualClock(retraining.clock.wall_ms() + 30 * 3_600_000, moves_itself=True)
+    retraining.world = replace(retraining.world, clock=skewed)
+    assert retraining.run() == Outcome.UNUSABLE_DATA
+    assert "no record of the last 3600 s" in retraining.said[-1]
+
+
+def test_a_topic_whose_channels_are_no_longer_those_of_the_champion_is_refused_with_both(
+    retraining: Retraining,
+) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    for row in waves(600):
+        second = retraining.clock.wall_ms() // 1000
+        value = {"stream": "s", "timestamp": second, "values": {"speed": float(row[0]), "torque": float(row[1])}}
+        retraining.broker.append("raw", json.dumps(value).encode(), partition=0, timestamp_ms=second * 1000)
+        retraining.clock.advance(1)
+    retrain = retraining.settings.retrain.model_copy(update={"span_s": 300.0})
+    retraining.settings = retraining.settings.model_copy(update={"retrain": retrain})
+    assert retraining.run() == Outcome.UNUSABLE_DATA
+    assert retraining.said[-2].startswith("the data cannot be used: 0 usable samples in 300 records")
+    assert retraining.said[-1] == (
+        "it was read as champion 1 has it, with the channels a, b: if the topic has others now, serve them under "
+        "another pipeline name; if the champion is the wrong one, promote another"
+    )
 
 
 def _profiled(retraining: Retraining) -> Registry:

@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def cache(tmp_path: Path) -> VersionCache:
 
 
 def _registered(store: InMemoryStore, tmp_path: Path, content: str) -> ModelIdentity:
-    folder = tmp_path / f"made-{content}"
+    folder = tmp_path / f"made-{content[:8]}"
     folder.mkdir()
     (folder / "config.json").write_text(content)
     return store.register(folder, {}, {}).identity
@@ -69,6 +70,21 @@ def test_a_store_that_is_away_leaves_nothing_half_done(
         cache.fetch(store, model)
     assert not cache.folder(model.digest).exists()
     store.back()
+    assert cache.fetch(store, model).is_dir()
+
+
+def test_a_disk_without_room_is_said_with_what_to_do_and_leaves_nothing_half_done(
+    store: InMemoryStore, cache: VersionCache, tmp_path: Path
+) -> None:
+    model = _registered(store, tmp_path, "a" * 100_000)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        with pytest.raises(TransientError, match=r"version 1 of pump cannot be written to .*: make room there"):
+            cache.fetch(store, model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list((tmp_path / "cache" / "versions").iterdir()) == []
     assert cache.fetch(store, model).is_dir()
 
 

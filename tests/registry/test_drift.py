@@ -130,3 +130,11 @@ def test_a_retraining_before_a_restart_counts_for_the_cooldown() -> None:
 
 def test_drift_is_only_told_of_unless_retraining_is_asked_for() -> None:
     assert not RetrainTrigger(MonitorSettings()).due("a", 0)
+
+
+def test_a_retraining_that_a_monitor_with_a_clock_ahead_started_holds_nothing_up() -> None:
+    trigger = RetrainTrigger(MonitorSettings(retrain_on_drift=True, retrain_cooldown_s=10))
+    trigger.recall(1_000_000_000)
+    assert trigger.due("aa", 5_000)
+    trigger.started("aa", 5_000)
+    assert not trigger.due("bb", 6_000)

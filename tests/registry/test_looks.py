@@ -56,6 +56,12 @@ def test_a_worker_that_was_started_again_begins_at_0() -> None:
     assert seen.scores == scores(60)
 
 
+def test_a_worker_whose_clock_is_days_off_is_counted_as_the_others_are() -> None:
+    looks, day = Looks(), 1440
+    one(looks, 3 * day, status("a", 500))
+    assert one(looks, 3 * day + 1, status("a", 1100)).metrics["throughput_records_s"] == 10.0
+
+
 def test_a_new_worker_counts_from_its_start_and_one_that_was_there_unseen_does_not() -> None:
     looks = Looks()
     one(looks, 1, status("a", 100))

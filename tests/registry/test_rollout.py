@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_ae.ports import Health, WorkerStatus
+from stream_ae.ports import Desired, Health, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.rollout import Healthy, Rollout, roll_out, watch
 from stream_ae.testing import InMemoryRedis, InMemorySignal, ManualClock
@@ -28,7 +28,7 @@ def report(signal: InMemorySignal, worker: str, model: ModelIdentity, first_batc
 
 
 def test_without_workers_the_announcement_is_all_there_is_to_do(signal: InMemorySignal, clock: ManualClock) -> None:
-    assert roll_out(signal, NEW, "test", clock, timeout_s=10).complete
+    assert roll_out(signal, Desired(NEW, clock.wall_ms(), "test"), clock, timeout_s=10).complete
     desired = signal.desired()
     assert desired is not None
     assert desired.model == NEW
@@ -43,7 +43,7 @@ def test_it_waits_until_the_last_worker_is_on_the_version(signal: InMemorySignal
         looks.append(rollout)
         report(signal, f"w{len(looks)}", NEW, first_batch_ms=rollout.announced_ms + 500 * len(looks))
 
-    rollout = roll_out(signal, NEW, "test", clock, timeout_s=10, watch=workers_follow)
+    rollout = roll_out(signal, Desired(NEW, clock.wall_ms(), "test"), clock, timeout_s=10, watch=workers_follow)
     assert rollout.complete
     assert [len(look.on_it) for look in looks] == [0, 1, 2]
     assert rollout.slowest_s == 1.0
@@ -53,7 +53,7 @@ def test_a_worker_that_does_not_follow_is_named_after_the_time_limit(
     signal: InMemorySignal, clock: ManualClock
 ) -> None:
     report(signal, "w1", OLD)
-    rollout = roll_out(signal, NEW, "test", clock, timeout_s=10)
+    rollout = roll_out(signal, Desired(NEW, clock.wall_ms(), "test"), clock, timeout_s=10)
     assert not rollout.complete
     assert [worker.worker for worker in rollout.not_on_it] == ["w1"]
     assert clock.monotonic_s() >= 10

@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from stream_ae.clock import Clock, Deadline, SystemClock
-from stream_ae.errors import ConfigError, StreamAEError, TransientError
+from stream_ae.errors import ConfigError, LockHeldError, StreamAEError, TransientError
 from stream_ae.localdev.process import Server
 from stream_ae.localdev.valkey import embedded_valkey
-from stream_ae.ports import Desired
+from stream_ae.ports import Desired, Health, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.settings import RedisSettings
@@ -161,12 +161,42 @@ def test_a_dead_owners_lock_is_free_after_its_lease(valkey: Server, signal: Redi
     assert _eventually(lambda: _can_lock(signal))
 
 
-def test_every_owner_gets_a_higher_fence(signal: RedisSignal) -> None:
-    first, second = signal.lock("retrain", 10.0), signal.lock("retrain", 10.0)
-    with first:
-        pass
-    with second:
-        assert second.fence > first.fence
+def test_an_owner_that_slept_while_another_came_and_went_has_lost_the_lock(valkey: Server, signal: RedisSignal) -> None:
+    key = "stream-ae:{pump}:lock:retrain"
+    with redis.Redis.from_url(valkey.address) as client:
+
+        def sleep_while_another_comes_and_goes() -> None:
+            with signal.lock("retrain", 30.0) as lease:
+                client.delete(key)
+                with signal.lock("retrain", 30.0):
+                    pass
+                with pytest.raises(LockHeldError, match="asleep or cut off"):
+                    signal.announce(DESIRED, lease)
+
+        with pytest.raises(LockHeldError, match="asleep or cut off"):
+            sleep_while_another_comes_and_goes()
+        assert not client.exists(key)
+    assert signal.desired() is None
+
+
+def test_a_lease_that_ran_out_and_that_nobody_took_is_still_its_owners(valkey: Server, signal: RedisSignal) -> None:
+    with redis.Redis.from_url(valkey.address) as client, signal.lock("retrain", 30.0) as lease:
+        client.delete("stream-ae:{pump}:lock:retrain")
+        signal.announce(DESIRED, lease)
+        client.flushall()
+        signal.announce(DESIRED, lease)
+    assert signal.desired() == DESIRED
+
+
+def test_a_worker_whose_clock_is_days_ahead_or_behind_hides_nobody(valkey: Server, signal: RedisSignal) -> None:
+    week_ms = 7 * 86_400_000
+    skewed = [_signal(valkey.address, clock=ManualClock(CLOCK.wall_ms() + skew)) for skew in (week_ms, -week_ms)]
+    for name, one in zip(("a", "b", "c"), (signal, *skewed), strict=True):
+        one.report(WorkerStatus(name, Health.RUNNING, None, 0, 0), 60.0)
+    for one in (signal, *skewed):
+        assert [worker.worker for worker in one.workers()] == ["a", "b", "c"]
+    for one in skewed:
+        one.close()
 
 
 def test_a_lock_that_somebody_else_took_meanwhile_is_reported_and_left_to_them(
@@ -184,7 +214,7 @@ def test_a_lock_that_somebody_else_took_meanwhile_is_reported_and_left_to_them(
                 clock.advance(10.0)
                 assert _eventually(lambda: not any(thread.name == "lock" for thread in threading.enumerate()))
 
-        with pytest.raises(TransientError, match="taken by somebody else"):
+        with pytest.raises(TransientError, match="was taken by somebody while"):
             hold_while_another_takes_it()
         assert client.get(key) == b"somebody else"
     other.close()

@@ -13,7 +13,7 @@ from stream_ae.registry.cache import VersionCache
 from stream_ae.settings import BatchSettings, Settings
 from stream_ae.telemetry import WorkerMetrics
 from stream_ae.testing import InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
-from stream_ae.worker.reconcile import Reconciler, VersionWorld
+from stream_ae.worker.reconcile import GONE, Reconciler, VersionWorld
 from stream_ae.worker.reload import LoadModel, ModelService
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
@@ -187,6 +187,39 @@ def test_a_version_that_cannot_be_fetched_yet_is_fetched_when_the_store_is_back(
     assert reloading.board.snapshot().health == Health.DEGRADED
     reloading.store.back()
     reloading.reloader.reconcile()
+    assert reloading.in_service == second.version
+    assert reloading.board.snapshot().health == Health.RUNNING
+
+
+def test_a_worker_that_starts_on_a_version_that_cannot_be_had_serves_what_worked_here_last(
+    reloading: Reloading,
+) -> None:
+    first, second = reloading.register(), reloading.register()
+    reloading.announce(first)
+    reloading.reloader.reconcile()
+    reloading.announce(second)
+    reloading.store.away()
+    reloading.started_anew().reconcile()
+    assert reloading.in_service == first.version
+    assert any("version 2 cannot be fetched yet" in problem for problem in reloading.problems)
+    reloading.store.back()
+    reloading.reloader.reconcile()
+    assert reloading.in_service == second.version
+    assert reloading.problems == ()
+
+
+def test_a_champion_that_is_deleted_by_hand_is_missed_until_there_is_another(reloading: Reloading) -> None:
+    first, second = reloading.register(), reloading.register()
+    reloading.store.promote(first.version)
+    reloading.announce(first)
+    reloading.reloader.reconcile()
+    reloading.store.delete(first.version)
+    reloading.reloader.reconcile()
+    assert reloading.in_service == first.version
+    assert reloading.problems == (GONE,)
+    reloading.store.promote(second.version)
+    for _ in range(3):
+        reloading.reloader.reconcile()
     assert reloading.in_service == second.version
     assert reloading.board.snapshot().health == Health.RUNNING
 
