@@ -5,33 +5,26 @@ torchrun --nproc-per-node 2 -m jobs.retrain --config stream-ae.yaml
 
 from collections.abc import Callable
 
-import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
-
-from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED
-from stream_ae.errors import ConfigError
+from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_CRASHED, EXIT_INTERRUPTED
+from stream_ae.errors import ConfigError, TransientError
 from stream_ae.telemetry import Log
 from stream_ae.training.ranks import ALONE, Ranks
-from stream_ae.training.together import Together
+from stream_ae.training.together import Together, started_by_torchrun
 
 log = Log("ranks")
 
-EXIT_CRASHED = 1
-
 
 def on_ranks(run: Callable[[Ranks], int]) -> int:
-    """Its exit code, on every rank that torchrun started; without torchrun it is just run.
-
-    Raises TransientError where another rank is gone.
-    """
-    if not dist.is_torchelastic_launched():
+    """Its exit code, on every process that torchrun started; without torchrun it is just run."""
+    if not started_by_torchrun():
         return run(ALONE)
-    store, rank, size = next(rendezvous("env://"))
-    if size == 1:
-        return run(ALONE)
-    together = Together(store, rank, size)
     try:
-        return _led(run, together) if rank == 0 else _followed(together)
+        together = Together()
+    except TransientError as error:
+        log.error("the other processes did not come", reason=error)
+        return EXIT_AWAY
+    try:
+        return _led(run, together) if together.rank == 0 else _followed(together)
     finally:
         together.close()
 
@@ -53,4 +46,8 @@ def _led(run: Callable[[Ranks], int], together: Together) -> int:
 
 def _followed(together: Together) -> int:
     log.info("taking part in what rank 0 trains", rank=together.rank, ranks=together.size)
-    return together.follow()
+    try:
+        return together.follow()
+    except TransientError as error:
+        log.error("the training is over before its end", reason=error)
+        return EXIT_AWAY

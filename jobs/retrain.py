@@ -24,7 +24,7 @@ from jobs import adapt as adapting
 from jobs.again import compared, found_again
 from jobs.code_commit import code_commit
 from jobs.lineage import CODE, COMMIT, LoadedVersion, tags_of
-from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
+from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
 from jobs.ranks import on_ranks
 from jobs.summary import Summary, collected_sentence
 from jobs.training_data import Asked, Plan, planned
@@ -66,7 +66,7 @@ class Outcome(IntEnum):
     UNUSABLE_DATA = 4
     LOCKED = 5
     ROLLED_BACK = 6
-    SERVER_AWAY = 7
+    SERVER_AWAY = EXIT_AWAY
     INTERRUPTED = EXIT_INTERRUPTED
 
 
@@ -94,7 +94,7 @@ class Progress:
 
 
 class _Disk(NamedTuple):
-    """What a retraining has of this machine's: a folder of its own that goes with it, and what is left of one before."""
+    """What a retraining has on this machine: a folder that goes when it ends, and what is left of one before."""
 
     scratch: Path
     unfinished: Unfinished

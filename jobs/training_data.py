@@ -109,7 +109,10 @@ def planned(
     unfinished: Unfinished,
     now_ms: int,
 ) -> Plan:
-    """versions: the champion, and the one to train again. Its newest span is that of an unfinished retraining. Raises ConfigError if the records are not there."""
+    """versions: the champion, and the one to train again; unfinished: one that goes on with the span it began with.
+
+    Raises ConfigError if the records are not there.
+    """
     champion, again = versions
     if again is not None:
         settings = settings_of(again.detector.lineage, settings, again.version.version)

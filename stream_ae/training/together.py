@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from stream_ae.errors import ModelError, TransientError
 from stream_ae.models.rows import Rows
@@ -20,24 +20,35 @@ from stream_ae.training.ranks import Work
 EXCHANGE_TIMEOUT = timedelta(minutes=5)
 # Rank 0 collects, calibrates and compares meanwhile. One that dies closes its connections, which is seen at once.
 ORDER_TIMEOUT = timedelta(hours=24)
-# How rank 0 ended lies in torchrun's store, which outlives it.
+# How rank 0 ended is in torchrun's store, which outlives it.
 ENDED, ENDED_TIMEOUT = "stream_ae/ended", timedelta(seconds=10)
+
+
+def started_by_torchrun() -> bool:
+    """Whether this process is one of its."""
+    return dist.is_torchelastic_launched()
 
 
 class Together:
     """One of several processes, see `Ranks`. Arrays, settings and networks go from rank 0 to the others by pickle over
     torch's own connections: run torchrun in a network that you trust, as torch itself asks."""
 
-    def __init__(self, store: Store, rank: int, size: int) -> None:
-        self.rank, self.size = rank, size
-        self._store = store
+    def __init__(self) -> None:
+        """Wait for all of them. Raises TransientError if they do not come."""
+        self.rank, self.size = -1, 0
+        # Whether the others are at something, or half told: they do not listen for orders then.
         self._busy = False
         with self._heard():
-            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=EXCHANGE_TIMEOUT)
-            self._orders = dist.new_group(backend="gloo", timeout=ORDER_TIMEOUT)
+            self._store, self.rank, self.size = next(rendezvous("env://"))
+            dist.init_process_group(
+                "gloo", store=self._store, rank=self.rank, world_size=self.size, timeout=EXCHANGE_TIMEOUT
+            )
+            orders = dist.new_group(backend="gloo", timeout=ORDER_TIMEOUT)
+            assert isinstance(orders, dist.ProcessGroup)  # every rank is in it
+            self._orders = orders
 
     def rows(self, count: int) -> Rows:
-        return Rows(count * self.rank // self.size, count * (self.rank + 1) // self.size, count)
+        return rows_of(self.rank, self.size, count)
 
     def total(self, values: Tensor) -> Tensor:
         summed = values.detach().clone(memory_format=torch.contiguous_format)
@@ -62,8 +73,8 @@ class Together:
 
     @contextmanager
     def led(self, work: Work) -> Iterator[None]:
-        self._send(work)
         self._busy = True
+        self._send(work)
         try:
             yield
         except ModelError:
@@ -96,7 +107,7 @@ class Together:
                 self._send(code)
 
     def close(self) -> None:
-        """Let go of the connections; whoever still waits for this rank is told that it is gone."""
+        """Let go of the others; who still waits for this rank sees that it is gone when its process ends."""
         dist.destroy_process_group()
 
     def _ended(self) -> int | None:
@@ -130,7 +141,6 @@ class Together:
 
     def _broadcast(self, values: Tensor) -> None:
         """From rank 0, whenever it comes to it."""
-        assert isinstance(self._orders, dist.ProcessGroup)  # every rank is in it
         dist.broadcast(values, 0, self._orders)
 
     @contextmanager
@@ -142,6 +152,11 @@ class Together:
                 f"rank {self.rank} of {self.size} has lost another process of this training ({error}): look for the "
                 "error of that one, and start the training again; it goes on from its last checkpoint"
             ) from error
+
+
+def rows_of(rank: int, size: int, count: int) -> Rows:
+    """What a rank sees of a batch: about as much as every other."""
+    return Rows(count * rank // size, count * (rank + 1) // size, count)
 
 
 def packed(order: object) -> tuple[bytearray, list[pickle.PickleBuffer]]:
