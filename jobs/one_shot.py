@@ -17,7 +17,7 @@ TAG: Final = "stream_ae."
 """Before the names of the tags that jobs give to versions."""
 RUN_KEY: Final = f"{TAG}run_key"
 
-EXIT_CONFIG, EXIT_INTERRUPTED = 2, 130
+EXIT_CRASHED, EXIT_CONFIG, EXIT_AWAY, EXIT_INTERRUPTED = 1, 2, 7, 130
 
 
 def software() -> str:

@@ -1,6 +1,7 @@
 """One retraining: collect, fit, calibrate, compare, register, promote, announce, watch the workers.
 
     python -m jobs.retrain --config stream-ae.yaml
+    torchrun --nproc-per-node 2 -m jobs.retrain --config stream-ae.yaml
 
 Which records it is trained on is settled in `jobs.training_data`, what a version says of them in `jobs.lineage`.
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -23,9 +24,11 @@ from jobs import adapt as adapting
 from jobs.again import compared, found_again
 from jobs.code_commit import code_commit
 from jobs.lineage import CODE, COMMIT, LoadedVersion, tags_of
-from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
+from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
+from jobs.ranks import on_ranks
 from jobs.summary import Summary, collected_sentence
 from jobs.training_data import Asked, Plan, planned
+from jobs.unfinished import Unfinished
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
 from stream_ae.kafka.driver import open_reader
@@ -51,6 +54,7 @@ from stream_ae.training import Epoch
 from stream_ae.training.collect import Labelled
 from stream_ae.training.gate import Verdict, verdict
 from stream_ae.training.kinds import AnyTrained, measured_together, pictures_of, train_collected
+from stream_ae.training.ranks import ALONE, Ranks
 
 log = Log("retrain")
 
@@ -70,19 +74,21 @@ class Outcome(IntEnum):
     UNUSABLE_DATA = 4
     LOCKED = 5
     ROLLED_BACK = 6
-    SERVER_AWAY = 7
+    SERVER_AWAY = EXIT_AWAY
     INTERRUPTED = EXIT_INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a retraining talks to, and the lock that it holds meanwhile."""
+    """What a retraining talks to, what it trains on, where an unfinished one is kept, and the lock that it holds."""
 
     reader: RecordReader
     store: ModelStore
     signal: ModelSignal
     clock: Clock
     profiles: adapting.Registry | None = None
+    ranks: Ranks = ALONE
+    checkpoint_dir: Path | None = None
     lease: Lease | None = None
 
 
@@ -94,6 +100,13 @@ class Progress:
     collected: Callable[[int, int], None]
     epoch: Callable[[Epoch], None]
     summary: Summary = field(default_factory=Summary)
+
+
+class _Disk(NamedTuple):
+    """What a retraining has on this machine: a folder that goes when it ends, and what is left of one before."""
+
+    scratch: Path
+    unfinished: Unfinished
 
 
 def retrain(
@@ -108,7 +121,9 @@ def retrain(
     try:
         with world.signal.lock("retrain", settings.retrain.lock_lease_s) as lease, _scratch() as scratch:
             world = replace(world, lease=lease)
-            outcome = _retrain(world, settings, progress, scratch, dry_run, wanted)
+            disk = _Disk(scratch, Unfinished(world.checkpoint_dir, settings))
+            outcome = _retrain(world, settings, progress, disk, dry_run, wanted)
+            disk.unfinished.over()
             if outcome == Outcome.PROMOTED:
                 _learn_profiles(world, settings, progress)
             return outcome
@@ -128,18 +143,17 @@ def retrain(
         return Outcome.SERVER_AWAY
 
 
-def _retrain(
-    world: World, settings: Settings, progress: Progress, scratch: Path, dry_run: bool, asked: Asked
-) -> Outcome:
+def _retrain(world: World, settings: Settings, progress: Progress, disk: _Disk, dry_run: bool, asked: Asked) -> Outcome:
+    scratch, unfinished = disk
     if not dry_run and (back := finish_rollback(world.store, world.signal)) is not None:
         progress.say(f"MLflow was away when a version was rolled back: {back.version} is champion there too now")
     champion = _champion(world, scratch, progress)
     again = found_again(world.store, asked.like, scratch / "again")
     try:
-        plan = planned(world.reader, settings, asked, (champion, again), world.clock.wall_ms())
+        plan = planned(world.reader, settings, asked, (champion, again), unfinished, world.clock.wall_ms())
         if champion is not None and _nothing_new(plan, champion, progress):
             return _rolled_out(world, settings, progress, champion.version, _in_service(world))
-        trained, labelled = _trained(world, plan, progress)
+        trained, labelled = _trained(world, plan, unfinished, progress)
     except (ConfigError, ModelError) as error:
         progress.say(f"the data cannot be used: {error}")
         if champion is not None and champion.layout.frame is None:
@@ -205,7 +219,7 @@ def _nothing_new(plan: Plan, champion: LoadedVersion, progress: Progress) -> boo
     return False
 
 
-def _trained(world: World, plan: Plan, progress: Progress) -> tuple[AnyTrained, Labelled]:
+def _trained(world: World, plan: Plan, unfinished: Unfinished, progress: Progress) -> tuple[AnyTrained, Labelled]:
     """Raises ConfigError or ModelError if the data cannot be used."""
     if plan.labels.unreadable:
         progress.say(f"warning: {plan.labels.unreadable} feedback records not readable, the first: {plan.labels.why}")
@@ -218,6 +232,7 @@ def _trained(world: World, plan: Plan, progress: Progress) -> tuple[AnyTrained, 
     trained = train_collected(
         data.collected, plan.settings.training, lineage=data.lineage, progress=progress.epoch,
         holdout_share=plan.settings.retrain.holdout_share, clock=world.clock,
+        support=unfinished.support(plan.key, data.collected, world.ranks),
     )  # fmt: skip
     return trained, data.collected.labelled
 
@@ -347,15 +362,19 @@ def _scratch() -> Iterator[Path]:
 
 
 def run(settings: Settings, progress: Progress | None = None, dry_run: bool = False, asked: Asked | None = None) -> int:
-    """One retraining on the servers of `settings`; the exit code."""
-    shown = progress or logged_progress()
+    """One retraining on the servers of `settings`; the exit code, on every rank under torchrun."""
+    return on_ranks(lambda ranks: _run(settings, progress or logged_progress(), dry_run, asked, ranks))
+
+
+def _run(settings: Settings, shown: Progress, dry_run: bool, asked: Asked | None, ranks: Ranks) -> int:
     clock = SystemClock()
     reader = open_reader(settings.kafka, clock)
     signal = RedisSignal(settings.redis, settings.pipeline, clock)
     profiles_signal = RedisSignal(settings.redis, settings.profiles, clock)
     try:
         profiles = adapting.Registry(MlflowStore(settings.mlflow, settings.profiles), profiles_signal)
-        world = World(reader, MlflowStore(settings.mlflow, settings.pipeline), signal, clock, profiles)
+        store = MlflowStore(settings.mlflow, settings.pipeline)
+        world = World(reader, store, signal, clock, profiles, ranks, settings.checkpoint_dir)
         outcome = retrain(world, settings, shown, dry_run, asked)
     finally:
         profiles_signal.close()

@@ -15,6 +15,7 @@ from jobs.lineage import (
     still_text,
 )
 from jobs.one_shot import TAG, software
+from jobs.unfinished import Unfinished
 from stream_ae.digest import fingerprint
 from stream_ae.errors import ConfigError
 from stream_ae.ports import RecordReader
@@ -105,9 +106,13 @@ def planned(
     settings: Settings,
     asked: Asked,
     versions: tuple[LoadedVersion | None, LoadedVersion | None],
+    unfinished: Unfinished,
     now_ms: int,
 ) -> Plan:
-    """versions: the champion, and the one to train again. Raises ConfigError if the records are not there."""
+    """versions: the champion, and the one to train again; unfinished: one that goes on with the span it began with.
+
+    Raises ConfigError if the records are not there.
+    """
     champion, again = versions
     if again is not None:
         settings = settings_of(again.detector.lineage, settings, again.version.version)
@@ -115,7 +120,7 @@ def planned(
     elif asked.offsets:
         span = span_at(reader, settings.topics.raw, asked.offsets, now_ms)
     else:
-        span = _newest(reader, settings, champion, now_ms)
+        span = unfinished.span(_newest(reader, settings, champion, now_ms), reader)
     labels = read_labels(reader, settings)
     key = run_key(span, settings, software(), labels.key(span.ranges))
     return Plan(settings, span, labels, champion, again, fingerprint([key, "again"]) if again is not None else key)

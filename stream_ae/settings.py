@@ -226,6 +226,10 @@ class RetrainSettings(Group):
     check_data: bool = Field(
         True, description="noise and constants are refused, what a sensor says while it is stuck is left out"
     )
+    checkpoint_dir: Path | None = Field(
+        None, description="what a retraining that is killed goes on from; default: in worker.cache_dir"
+    )
+    resume_within_s: Seconds = Field(86_400.0, description="one that began longer ago begins anew; 0 = always anew")
 
 
 ProfileKind = Literal["threshold", "full"]
@@ -296,6 +300,11 @@ class Settings(Group):
     def shadow(self) -> str:
         """Redis key prefix of the challenger that scores beside the champion."""
         return f"{self.pipeline}-shadow"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Where the pipeline's unfinished retraining is."""
+        return (self.retrain.checkpoint_dir or self.worker.cache_dir).expanduser() / self.pipeline / "retrain"
 
     @property
     def commit_interval_s(self) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from stream_ae.models.blocks import ConvDecoder, ConvEncoder, DenseDecoder, DenseEncoder
 from stream_ae.models.bottleneck import Deterministic, Posterior, Variational
 from stream_ae.models.config import ArchitectureConfig, BottleneckKind, ConvConfig, DenseConfig
+from stream_ae.models.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ class Autoencoder(nn.Module):
         x_hat: Tensor = self.decoder(z, first, end)
         return x_hat
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Reconstruction:
+    def forward(self, x: Tensor, generator: torch.Generator | None = None, rows: Rows | None = None) -> Reconstruction:
         posterior = self.encode(x)
-        return Reconstruction(self.decode(posterior.sample(generator)), posterior)
+        return Reconstruction(self.decode(posterior.sample(generator, rows)), posterior)
 
 
 def build(config: ArchitectureConfig) -> Autoencoder:

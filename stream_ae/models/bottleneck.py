@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stream_ae.models.rows import Rows, all_rows
+
 # Beyond, the variance would vanish or overflow before training has had its say.
 LEAST_LOGVAR, MOST_LOGVAR = -10.0, 10.0
 
@@ -19,7 +21,7 @@ class PointPosterior:
         """The code that inference uses, (B, Z)."""
         return self.z
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: torch.Generator | None = None, rows: Rows | None = None) -> Tensor:
         """A code to decode in training, (B, Z); a point has only itself."""
         return self.z
 
@@ -40,9 +42,12 @@ class GaussianPosterior:
         call."""
         return self.mu
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """mu + sigma * epsilon, (B, Z): reparameterised, so that gradients pass (Kingma & Welling 2014, 2.4)."""
-        epsilon = torch.empty_like(self.mu).normal_(generator=generator)
+    def sample(self, generator: torch.Generator | None = None, rows: Rows | None = None) -> Tensor:
+        """mu + sigma * epsilon, (B, Z): reparameterised, so that gradients pass (Kingma & Welling 2014, 2.4).
+
+        rows: which of a batch these are, if they are not all of it; they are given the epsilon they would have there.
+        """
+        epsilon = (rows or all_rows(len(self.mu))).noise_like(self.mu, generator)
         return self.mu + (0.5 * self.logvar).exp() * epsilon
 
     def kl(self) -> Tensor:

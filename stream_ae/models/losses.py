@@ -28,14 +28,17 @@ def gaussian_nll(x_hat: Tensor, logvar: Tensor, x: Tensor, observed: Tensor | No
     return _mean(nats, observed)
 
 
-def rate(kl: Tensor, free_bits: float = 0.0) -> Tensor:
+def rate(kl: Tensor, free_bits: float = 0.0, average: Tensor | None = None) -> Tensor:
     """(B,) nats that the codes cost, from the divergence of each dimension (B, Z).
 
     Dimensions that cost less than `free_bits` on average over the batch count as costing those, so that nothing pulls
     them any closer to the prior (Kingma et al. 2016, appendix C.8).
+    average: (Z,) that average, where `kl` is a part of the batch.
     """
     free_nats = free_bits * math.log(2)
-    costs = torch.where(kl.mean(0) > free_nats, kl, torch.full((), free_nats, device=kl.device))
+    costs = torch.where(
+        (kl.mean(0) if average is None else average) > free_nats, kl, torch.full((), free_nats, device=kl.device)
+    )
     return costs.sum(1)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stream_ae.models.missing import filled
+from stream_ae.models.rows import Rows
 
 CLIP = 8.0
 """The network sees at most this many scales off the window's base: a wild value must not bend all the others."""
@@ -23,6 +24,11 @@ class Normalised:
     x: Tensor
     base: Tensor
     observed: Tensor | None
+
+    def part(self, rows: Rows) -> "Normalised":
+        """These rows of a whole batch."""
+        observed = rows.cut(self.observed) if self.observed is not None else None
+        return Normalised(rows.cut(self.x), rows.cut(self.base), observed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from stream_ae.errors import ConfigError
 from stream_ae.flow.window import windows_of
@@ -30,6 +31,11 @@ class WindowSet:
     def __len__(self) -> int:
         return len(self.row)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Pickled as rows: as windows they would take T times the room.
+        rows = [np.concatenate((view[0], view[1:, -1])) if len(view) else view[:, 0] for view in self.views]
+        return _from_rows, (rows, self.views[0].shape[1], self.stream, self.row)
+
     def windows(self, chosen: Int64) -> Float32:
         """The chosen windows (B, C, T), a fresh array that lies in memory as (B, T, C)."""
         _, T, C = self.views[0].shape
@@ -51,6 +57,13 @@ class WindowSet:
             return self
         chosen = np.linspace(0, len(self) - 1, at_most).astype(np.int64)
         return WindowSet(self.views, self.stream[chosen], self.row[chosen])
+
+
+def _from_rows(rows: Sequence[Float32], window: int, stream: Int64, row: Int64) -> WindowSet:
+    """Windows of streams that are padded already."""
+    empty = np.empty((0, window, rows[0].shape[1]), np.float32)
+    views = [sliding_window_view(x, window, axis=0).transpose(0, 2, 1) if len(x) else empty for x in rows]
+    return WindowSet(views, stream, row)
 
 
 def joined(sets: Sequence[WindowSet]) -> WindowSet:

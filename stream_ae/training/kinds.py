@@ -10,6 +10,7 @@ from stream_ae.errors import ModelError
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.models.version import AnyDetector
 from stream_ae.settings import TrainingSettings
+from stream_ae.training.checkpoint import UNSUPPORTED, Support
 from stream_ae.training.collect import Collected, Labelled
 from stream_ae.training.evaluate import Evaluation, evaluate, one_batch, timed
 from stream_ae.training.fit import Progress
@@ -32,15 +33,18 @@ def train_collected(
     progress: Progress,
     holdout_share: float,
     clock: Clock,
+    support: Support = UNSUPPORTED,
 ) -> AnyTrained:
     """Raises ConfigError if nothing can be learnt from the data, with what to do about it."""
     if collected.frame is None:
         return train(
             collected.segments, collected.channels, options, lineage=lineage, progress=progress,
-            holdout_share=holdout_share, clock=clock,
+            holdout_share=holdout_share, clock=clock, support=support,
         )  # fmt: skip
     frames = np.concatenate(collected.segments).reshape(-1, *collected.frame)
-    return train_frames(frames, collected.channels, options, lineage=lineage, progress=progress, clock=clock)
+    return train_frames(
+        frames, collected.channels, options, lineage=lineage, progress=progress, clock=clock, support=support
+    )
 
 
 def measured_together(

@@ -9,6 +9,7 @@ from stream_ae.models.config import ArchitectureConfig
 from stream_ae.models.losses import gaussian_nll, rate, squared_error
 from stream_ae.models.normaliser import Normalised
 from stream_ae.settings import TrainingSettings
+from stream_ae.training.ranks import Batch
 
 # The first epochs reconstruct first and mind the code's cost more and more: else dimensions are given up before they
 # have been of any use (Bowman et al. 2016, section 3.1).
@@ -30,10 +31,11 @@ class Objective(nn.Module):
         annealed = max(round(self._options.max_epochs * ANNEALED_SHARE), 1)
         return self._options.beta * min(epoch / annealed, 1.0)
 
-    def forward(self, reconstruction: Reconstruction, seen: Normalised, beta: float) -> Tensor:
+    def forward(self, reconstruction: Reconstruction, seen: Normalised, beta: float, batch: Batch) -> Tensor:
         x_hat, posterior = reconstruction.x_hat, reconstruction.posterior
         if self.logvar is None or not isinstance(posterior, GaussianPosterior):
             return squared_error(x_hat, seen.x, seen.observed)
         values = seen.x[0].numel()
         error = gaussian_nll(x_hat, self.logvar, seen.x, seen.observed)
-        return error + beta * rate(posterior.kl(), self._options.free_bits) / values
+        kl = posterior.kl()
+        return error + beta * rate(kl, self._options.free_bits, batch.mean(kl)) / values

@@ -13,6 +13,7 @@ from stream_ae.records import Float32
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.absurd import without_absurd
 from stream_ae.training.calibrate import LinearViews, calibrated, uncalibrated
+from stream_ae.training.checkpoint import UNSUPPORTED, Support
 from stream_ae.training.choose import told
 from stream_ae.training.dataset import HeldOut, Split, WindowSet, checked, joined, split
 from stream_ae.training.denoise import with_denoiser
@@ -74,11 +75,13 @@ def train(
     progress: Progress | None = None,
     holdout_share: float = HOLDOUT_SHARE,
     clock: Clock | None = None,
+    support: Support = UNSUPPORTED,
 ) -> Trained:
     """Fit, calibrate and describe a detector for streams (N_i, C) in time order, NaN = missing.
 
     The newest `holdout_share` of each stream is not fitted on: the score is calibrated on it. Raise in `progress` to
     cancel. `options.time_budget_s` is about fitting, by `clock` (default: the machine's).
+    `support`: several processes to fit on, and checkpoints to go on from.
     Raises ConfigError if nothing can be learnt from the data, with what to do about it.
     """
     given_units = tuple(units) if units is not None else ("",) * len(channels)
@@ -90,12 +93,12 @@ def train(
     _check_parts(len(parts.fit), len(parts.validation), len(held_out))
     normaliser = fitted_normaliser(parts.fit, [x[:end] for x, end in zip(usable, parts.held_out.begin, strict=True)])
     architecture = architecture_of(options, len(channels))
-    fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress, clock)
+    fitted = fit(architecture, normaliser, (parts.fit, parts.validation), options, progress, clock, support)
     signature = Signature(tuple(channels), given_units, options.window, options.lookahead)
     template = uncalibrated(signature, fitted.network, dict(lineage or {}))
     result = calibrated(template, _linear(parts, held_out, options), held_out, options.false_alarm_rate)
     compressed = compression(result.detector, held_out)
-    detector = with_denoiser(result.detector, parts, options)
+    detector = with_denoiser(result.detector, parts, options, support)
     report = TrainingReport(
         streams=len(usable),
         rows=sum(len(x) for x in usable),

@@ -17,6 +17,7 @@ from stream_ae.models.images.networks import ImageAutoencoder, code_shape
 from stream_ae.models.images.scoring import SOFT, Errors, ImageScoring, blurred, shares
 from stream_ae.models.images.tiles import PIXELS_AT_ONCE, Tiling
 from stream_ae.models.normaliser import CLIP, Normaliser
+from stream_ae.models.rows import Rows
 from stream_ae.records import Float32, Float64, Inference, ModelIdentity
 
 UNREGISTERED = ModelIdentity(name="unregistered", version="0", digest="")
@@ -94,6 +95,14 @@ class Seen:
     def rest(self) -> Tensor:
         """What is not as usual."""
         return self.x - self.usual
+
+    def part(self, rows: Rows) -> "Seen":
+        """These rows of a whole batch."""
+        observed = rows.cut(self.observed) if self.observed is not None else None
+        # The same for all frames, or one for each.
+        each = self.usual.ndim == self.x.ndim and len(self.usual) == len(self.x)
+        usual = rows.cut(self.usual) if each else self.usual
+        return Seen(rows.cut(self.x), observed, usual)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from stream_ae.models.bottleneck import (
     Variational,
 )
 from stream_ae.models.images.config import AutoencoderConfig, BottleneckKind
+from stream_ae.models.rows import Rows
 
 # A flat code is read from a level of about this side; a spatial one keeps a quarter of each side (Rombach et al. 2022:
 # reconstructions suffer beyond a factor of 8).
@@ -111,9 +112,11 @@ class ImageAutoencoder(nn.Module):
         # Odd sides were rounded up on the way in.
         return x_hat[..., : self.patch[0], : self.patch[1]]
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> ImageReconstruction:
+    def forward(
+        self, x: Tensor, generator: torch.Generator | None = None, rows: Rows | None = None
+    ) -> ImageReconstruction:
         posterior = self.encode(x)
-        return ImageReconstruction(self.decode(posterior.sample(generator)), posterior)
+        return ImageReconstruction(self.decode(posterior.sample(generator, rows)), posterior)
 
 
 def smallest(config: AutoencoderConfig) -> tuple[int, int]:

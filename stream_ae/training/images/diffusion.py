@@ -1,11 +1,11 @@
 """Frames to a diffusion prior over their codes (Ho et al. 2020, algorithm 1, on codes as Rombach et al. 2022 do)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from torch import Generator, Tensor
 
 from stream_ae.errors import ConfigError
 from stream_ae.models.bottleneck import GaussianPosterior
@@ -13,8 +13,10 @@ from stream_ae.models.images.config import BottleneckKind
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.models.images.diffusion import LatentPrior, LatentUNet, diffusion_config, schedule_of
 from stream_ae.settings import TrainingSettings
-from stream_ae.training.denoise import descend
+from stream_ae.training.checkpoint import UNSUPPORTED, Support
+from stream_ae.training.descend import PRIOR, Length, descend
 from stream_ae.training.fit import reproducible
+from stream_ae.training.ranks import Batch, Ranks
 
 BATCH = 64
 
@@ -38,9 +40,11 @@ def check_prior(bottleneck: BottleneckKind, whole: bool, options: TrainingSettin
     schedule_of(diffusion_config(1))
 
 
-def fitted_prior(detector: ImageDetector, frames: NDArray[Any], options: TrainingSettings) -> LatentPrior:
+def fitted_prior(
+    detector: ImageDetector, frames: NDArray[Any], options: TrainingSettings, support: Support = UNSUPPORTED
+) -> LatentPrior:
     """A prior over the codes of frames (N, C, H, W), NaN = missing, learnt in `options.diffusion_steps` (1 or more);
-    the same frames, options and number of threads give the same one on a CPU.
+    the same frames, options and number of threads give the same one on a CPU, and with several ranks up to rounding.
 
     Raises ConfigError if the model's codes are not spatial, frames are cut into tiles or `diffusers` is missing."""
     check_prior(detector.network.config.bottleneck, detector.network.tiling.whole, options)
@@ -48,17 +52,30 @@ def fitted_prior(detector: ImageDetector, frames: NDArray[Any], options: Trainin
     schedule, codes = schedule_of(config), _codes(detector, frames)
     with reproducible(options.seed, options.threads) as generator:
         unet = LatentUNet(config).to(memory_format=torch.channels_last)
-
-        def loss() -> Tensor:
-            chosen = torch.randint(0, len(codes.mu), (BATCH,), generator=generator)
-            z = GaussianPosterior(codes.mu[chosen], codes.logvar[chosen]).sample(generator)
-            noise = torch.randn(z.shape, generator=generator)
-            times = torch.randint(0, config.times, (BATCH,), generator=generator)
-            velocity = unet(schedule.add_noise(z, noise, times), times)
-            return functional.mse_loss(velocity, schedule.get_velocity(z, noise, times))
-
-        descend(unet, loss, options.diffusion_steps)
+        taught = _Taught(unet, codes, schedule, generator)
+        descend(taught, Length(PRIOR, options.diffusion_steps), options, support)
     return LatentPrior(config, unet.requires_grad_(False).eval())
+
+
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    """A U-Net over codes and what it learns from."""
+
+    network: LatentUNet
+    codes: GaussianPosterior
+    schedule: Any
+    generator: Generator
+
+    def loss(self, ranks: Ranks) -> Tensor:
+        """Of the next batch: how the noise and the code mix, predicted from their mixture."""
+        batch = Batch.of(BATCH, ranks)
+        chosen = torch.randint(0, len(self.codes.mu), (BATCH,), generator=self.generator)
+        z = GaussianPosterior(self.codes.mu[chosen], self.codes.logvar[chosen]).sample(self.generator)
+        noise = torch.randn(z.shape, generator=self.generator)
+        times = torch.randint(0, self.schedule.config.num_train_timesteps, (BATCH,), generator=self.generator)
+        z, noise, times = (batch.rows.cut(drawn) for drawn in (z, noise, times))
+        velocity = self.network(self.schedule.add_noise(z, noise, times), times)
+        return batch.mean_part((velocity - self.schedule.get_velocity(z, noise, times)).square())
 
 
 def _codes(detector: ImageDetector, frames: NDArray[Any]) -> GaussianPosterior:

@@ -16,11 +16,13 @@ from stream_ae.models.images.networks import ImageAutoencoder, ImageReconstructi
 from stream_ae.models.losses import gaussian_nll, rate, squared_error
 from stream_ae.records import Int64
 from stream_ae.settings import TrainingSettings
+from stream_ae.training.checkpoint import UNSUPPORTED, Support
 from stream_ae.training.fit import Epoch, Limits, Progress, deadline_of, learnt, reproducible
 from stream_ae.training.images.corruptions import Chain, Corruption, Covered, White, black_and_white
 from stream_ae.training.images.frames import Frames
 from stream_ae.training.images.prior import standardise
 from stream_ae.training.objective import ANNEALED_SHARE
+from stream_ae.training.ranks import Batch, Ranks, mean_of_all
 
 EVALUATION_BATCH = 256
 # Noise in the network's units, and the share of frames with a rectangle of one colour: the network learns to put what
@@ -46,9 +48,10 @@ def fit(
     options: TrainingSettings,
     progress: Progress | None = None,
     clock: Clock | None = None,
+    support: Support = UNSUPPORTED,
 ) -> ImageFit:
     """Train a network of the template's kind; the same frames, options and number of threads give the same weights on
-    a CPU, unless `options.time_budget_s` cuts them short.
+    a CPU, unless `options.time_budget_s` cuts them short. With several ranks they are the same up to rounding.
 
     Raises ModelError when the loss is not finite: the values are beyond what float32 can be trained on.
     """
@@ -59,7 +62,7 @@ def fit(
             ((Covered(*black_and_white(template.network.normaliser)), COVERED), (White(NOISE, NOISE), 1.0))
         )
         learner = _Learner(template, autoencoder, _Objective(options), corruption, frames, generator)
-        epochs, best = learnt(learner, options, Limits(deadline, progress, "frames"))
+        epochs, best = learnt(learner, options, Limits(deadline, progress, "frames", support))
     if template.generative:
         standardise(autoencoder, (seen.rest for seen in _seen(template, frames.fit, options.seed)))
     network = replace(template.network, autoencoder=autoencoder)
@@ -101,22 +104,26 @@ class _Objective:
         annealed = max(round(self.options.max_epochs * ANNEALED_SHARE), 1)
         return self.options.beta * min(epoch / annealed, 1.0)
 
-    def __call__(self, found: ImageReconstruction, seen: Seen, beta: float) -> Tensor:
+    def __call__(self, found: ImageReconstruction, seen: Seen, beta: float, batch: Batch) -> Tensor:
         x_hat, x = found.x_hat.flatten(2), seen.rest.flatten(2)
         observed = seen.observed.flatten(2) if seen.observed is not None else None
         if not isinstance(found.posterior, GaussianPosterior):
             return squared_error(x_hat, x, observed)
-        nats = rate(found.posterior.kl().flatten(1), self.options.free_bits)
-        return gaussian_nll(x_hat, _logvar(x_hat, x, observed), x, observed) + beta * nats / x[0].numel()
+        kl = found.posterior.kl().flatten(1)
+        nats = rate(kl, self.options.free_bits, batch.mean(kl))
+        variance = _variance(x_hat, x, observed, batch)
+        return gaussian_nll(x_hat, variance.log(), x, observed) + beta * nats / x.shape[1:].numel()
 
 
-def _logvar(x_hat: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
-    """(C, 1) logarithm of each channel's mean squared error over a batch (B, C, P)."""
+def _variance(x_hat: Tensor, x: Tensor, observed: Tensor | None, batch: Batch) -> Tensor:
+    """(C, 1) mean squared error of each channel over a batch (B, C, P), of which these are the rows."""
     squares = (x_hat - x).square().detach()
     if observed is None:
-        return squares.mean((0, 2)).clamp(min=LEAST_VARIANCE).log()[:, None]
-    mean = torch.where(observed, squares, 0.0).sum((0, 2)) / observed.sum((0, 2)).clamp(min=1)
-    return mean.clamp(min=LEAST_VARIANCE).log()[:, None]
+        mean = batch.ranks.total(squares.sum((0, 2))) / (batch.rows.of * x.shape[2])
+    else:
+        count = batch.ranks.total(observed.sum((0, 2)))
+        mean = batch.ranks.total(torch.where(observed, squares, 0.0).sum((0, 2))) / count.clamp(min=1)
+    return mean.clamp(min=LEAST_VARIANCE)[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +144,22 @@ class _Learner:
     def parameters(self) -> Iterator[nn.Parameter]:
         return self.network.parameters()
 
-    def loss(self, chosen: Int64, epoch: int) -> Tensor:
+    def loss(self, chosen: Int64, epoch: int, ranks: Ranks) -> Tensor:
         """Of corrupted patches."""
-        seen = patches(self.detector, self.frames.fit, chosen, self.generator)
-        spoilt = self.corruption(seen.x, self.generator) - seen.usual
-        found = self.network(spoilt.contiguous(memory_format=torch.channels_last), self.generator)
-        return self.objective(found, seen, self.objective.beta(epoch)).mean()
+        batch = Batch.of(len(chosen), ranks)
+        whole = patches(self.detector, self.frames.fit, chosen, self.generator)
+        spoilt = batch.rows.cut(self.corruption(whole.x, self.generator) - whole.usual)
+        found = self.network(spoilt.contiguous(memory_format=torch.channels_last), self.generator, batch.rows)
+        return batch.mean_part(self.objective(found, whole.part(batch.rows), self.objective.beta(epoch), batch))
 
-    def validation(self) -> float:
+    def validation(self, ranks: Ranks) -> float:
         """Of the same patches each time, without noise and by the most likely codes."""
         terms, options = [], self.objective.options
         with torch.inference_mode():
-            for seen in _seen(self.detector, self.frames.validation, options.seed):
+            for whole in _seen(self.detector, self.frames.validation, options.seed):
+                batch = Batch.of(len(whole.x), ranks)
+                seen = whole.part(batch.rows)
                 posterior = self.network.encode(seen.rest)
                 found = ImageReconstruction(self.network.decode(posterior.mode()), posterior)
-                terms.append(self.objective(found, seen, options.beta))
-        return float(torch.cat(terms).mean())
+                terms.append(self.objective(found, seen, options.beta, batch))
+        return mean_of_all(terms, len(self.frames.validation), ranks)

@@ -13,6 +13,7 @@ from stream_ae.models.config import ChannelChoice
 from stream_ae.models.images.config import BottleneckKind
 from stream_ae.models.images.detector import ImageDetector
 from stream_ae.settings import TrainingSettings
+from stream_ae.training.checkpoint import UNSUPPORTED, Support
 from stream_ae.training.choose import told
 from stream_ae.training.fit import Progress
 from stream_ae.training.images.calibrate import calibrated
@@ -66,23 +67,25 @@ def train_frames(
     lineage: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     clock: Clock | None = None,
+    support: Support = UNSUPPORTED,
 ) -> TrainedImages:
     """Fit, calibrate and describe a detector for frames (N, C, H, W) of any numeric type, NaN = missing.
 
     A random fifth of them is not fitted on: the score is calibrated on it. Raise in `progress` to cancel.
     `options.window` says nothing here.
+    `support`: several processes, checkpoints.
     Raises ConfigError if nothing can be learnt from the frames, with what to do about it.
     """
     parts = split(checked(frames, channels), options.seed)
     kind = _bottleneck(options)
     template = template_of(parts.seen, channels, kind, dict(lineage or {}), options.seed)
     check_prior(kind, template.network.tiling.whole, options)
-    fitted = fit(template, parts, options, progress, clock)
+    fitted = fit(template, parts, options, progress, clock, support)
     service = fitted_linear(template, np.concatenate((parts.seen, parts.held_out)), options.seed)
     result = calibrated(fitted.detector, parts.held_out, service, options.false_alarm_rate)
-    detector = with_denoiser(result.detector, parts, options)
+    detector = with_denoiser(result.detector, parts, options, support)
     if options.diffusion_steps:
-        detector = detector.sampling(fitted_prior(detector, parts.fit, options))
+        detector = detector.sampling(fitted_prior(detector, parts.fit, options, support))
     report = ImageReport(
         frames=len(parts.fit),
         held_out=len(parts.held_out),
