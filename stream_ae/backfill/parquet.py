@@ -20,7 +20,8 @@ from stream_ae.ports import OffsetRange
 
 CHUNK = 100_000
 """Files end at multiples of this many offsets, whenever and however often a backfill is begun."""
-PLAN_FILE, LOCK_FILE, UNFINISHED = "backfill.json", ".lock", ".unfinished.parquet"
+# Readers of a folder of Parquet files pass over names that begin with these.
+PLAN_FILE, LOCK_FILE, UNFINISHED = "_backfill.json", ".lock", ".unfinished.parquet"
 ROW_GROUP = 50_000
 CLEANED = "denoised_"
 """Before each channel's name, as `stream_ae.pyfunc` has it."""

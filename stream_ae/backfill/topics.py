@@ -1,7 +1,7 @@
 """Into topics of a suffix: the records that workers would have written."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -67,21 +67,24 @@ class TopicTarget:
         self._newest_there = max((offset for _, offset in self._there), default=-1)
         self._reached = 0
         self._held: list[OutgoingBatch] = []
+        self._held_records = 0
 
     def take(self, reached: int, outputs: Outputs) -> None:
         """DeliveryError: an earlier record was not acknowledged; the next run finds out which."""
         if self._reached > self._newest_there:
             self._there.clear()
         self._reached = reached
-        self._produce((outputs.flagged, outputs.dead_letters))
-        held = [outputs.cleaned, *([outputs.latent] if outputs.latent is not None else [])]
-        more = len(outputs.cleaned)
-        if more + sum(len(batch) for batch in self._held if batch.topic == self._names.cleaned) > GROUP:
+        for batch in (outputs.flagged, outputs.dead_letters):
+            self._produce(self._missing(batch))
+        cleaned, latent = self._missing(outputs.cleaned), outputs.latent
+        held = [cleaned, *([self._missing(latent)] if latent is not None else [])]
+        if max(map(len, held)) + self._held_records > GROUP:
             self._release()
-        for begin in range(0, more, GROUP):
-            self._held += [_rows(batch, np.arange(begin, min(begin + GROUP, more))) for batch in held]
-            if begin + GROUP < more:
+        for begin in range(0, max(map(len, held)), GROUP):
+            if begin:
                 self._release()
+            self._held += [_rows(batch, np.arange(len(batch))[begin : begin + GROUP]) for batch in held]
+            self._held_records += min(max(map(len, held)) - begin, GROUP)
 
     def finish(self) -> None:
         """Everything is acknowledged."""
@@ -91,17 +94,18 @@ class TopicTarget:
     def _release(self) -> None:
         """What goes before has arrived: cleaned records of the next group may."""
         self._sink.flush(self._timeout_s)
-        self._produce(self._held)
-        self._held = []
+        for batch in self._held:
+            self._produce(batch)
+        self._held, self._held_records = [], 0
 
-    def _produce(self, batches: Iterable[OutgoingBatch]) -> None:
-        for batch in batches:
-            missing = self._missing(batch) if self._there else batch
-            if len(missing):
-                self._sink.produce(missing)
+    def _produce(self, batch: OutgoingBatch) -> None:
+        if len(batch):
+            self._sink.produce(batch)
 
     def _missing(self, batch: OutgoingBatch) -> OutgoingBatch:
         """Without those that are there already: of several from one raw record the first ones."""
+        if not self._there:
+            return batch
         rows = []
         for row, source in enumerate(sources_of(batch, flagged=batch.topic == self._names.flagged)):
             key = (batch.topic, source.offset) if source is not None else None
