@@ -67,11 +67,17 @@ floors: $(READY) ## import-linter: who may import whom
 
 .PHONY: tests
 tests: $(READY) ## pytest alone (PYTEST_ARGS=...)
-	$(BIN)/python -m pytest -m "not containers and not bench and not chaos and not proof" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not containers and not bench and not chaos and not proof and not spark" $(PYTEST_ARGS)
 
 .PHONY: test-containers
 test-containers: $(READY) ## The server tests on Kafka and Redis from testcontainers (needs a Docker engine)
 	$(BIN)/python -m pytest -m "servers" --containers $(PYTEST_ARGS)
+
+.PHONY: test-spark
+test-spark: $(READY) ## A registered version on a local Spark (needs a JDK of 17 or newer; fetches pyspark, 400 MB)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target var/spark/packages \
+	  pyspark==4.1.0 py4j==0.10.9.9
+	PYTHONPATH=.:var/spark/packages $(BIN)/python -m pytest -m spark -q tests/spark $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measurements, as ratios to the raw echo loop

@@ -5,7 +5,22 @@ from typing import Annotated
 
 import typer
 
-from stream_ae.cli import audit, config, demo, feedback, models, replay, run, score, status, tail, topics, train, up
+from stream_ae.cli import (
+    audit,
+    backfill,
+    config,
+    demo,
+    feedback,
+    models,
+    replay,
+    run,
+    score,
+    status,
+    tail,
+    topics,
+    train,
+    up,
+)
 from stream_ae.cli.context import Options
 
 TRY = "Try it"
@@ -25,8 +40,8 @@ EPILOG = (
     "[bold]Settings[/bold] come from --config FILE (YAML), each overridable by environment: "
     "STREAM_AE_KAFKA__BOOTSTRAP_SERVERS=host:9092 is kafka.bootstrap_servers. check-config shows them all.\n\n"
     "[bold]Exit codes[/bold]: 0 done; 1 failed, or audit found lost or doubled records; 2 wrong usage or "
-    "configuration; 75 a worker that is to be started again; 130 interrupted. retrain and adapt add "
-    "their own: see retrain --help."
+    "configuration; 75 a worker that is to be started again; 130 interrupted. retrain, adapt and backfill "
+    "add their own: see retrain --help."
 )
 
 app = typer.Typer(
@@ -70,6 +85,7 @@ app.command(rich_help_panel=RUN)(run.retrain)
 app.command(rich_help_panel=RUN)(run.adapt)
 app.command(rich_help_panel=RUN)(run.monitor)
 app.command(rich_help_panel=RUN)(feedback.feedback)
+app.command(rich_help_panel=RUN)(backfill.backfill)
 app.command(rich_help_panel=MODELS)(train.train)
 app.add_typer(models.app, name="models", rich_help_panel=MODELS)
 app.command(rich_help_panel=MODELS)(score.score)

@@ -178,6 +178,18 @@ def find_version(store: "ModelStore", asked: str) -> "ModelVersion":
     raise ConfigError(f"there is no version {asked!r}; versions: {there}")
 
 
+def fetched(store: "ModelStore", asked: str, scratch: Path) -> "tuple[ModelVersion, Path]":
+    """The version of that number, or the champion, and its folder in `scratch`, which holds what was registered."""
+    from stream_ae.digest import folder_digest
+    from stream_ae.errors import DigestError
+
+    found = find_version(store, asked)
+    folder = store.fetch(found.version, scratch / found.version)
+    if folder_digest(folder) != found.digest:
+        raise DigestError(f"{found.name}/{found.version} in MLflow is not what was registered: take another version")
+    return found, folder
+
+
 def version_before(store: "ModelStore", history: "list[Desired]") -> "ModelVersion":
     """The newest version older than the champion that was ever announced, else simply the newest older one.
 

@@ -149,17 +149,11 @@ def _of_rows(detector: "AnyDetector") -> "Detector":
 
 
 def _fetched(effective: "Settings", version: str, scratch: Path) -> "AnyDetector":
-    from stream_ae.cli.models import find_version
-    from stream_ae.digest import folder_digest
-    from stream_ae.errors import DigestError
+    from stream_ae.cli.models import fetched
     from stream_ae.models.version import load
     from stream_ae.registry.store import MlflowStore
 
-    store = MlflowStore(effective.mlflow, effective.pipeline)
-    found = find_version(store, version)
-    folder = store.fetch(found.version, scratch / found.version)
-    if folder_digest(folder) != found.digest:
-        raise DigestError(f"{found.name}/{found.version} in MLflow is not what was registered: promote another version")
+    found, folder = fetched(MlflowStore(effective.mlflow, effective.pipeline), version, scratch)
     return load(folder).with_identity(found.identity)
 
 

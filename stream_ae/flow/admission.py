@@ -11,6 +11,7 @@ import numpy as np
 from stream_ae.flow.grouping import Groups, grouped
 from stream_ae.flow.streams import StreamTable
 from stream_ae.records import Bool, Int64, Reason, Rejection
+from stream_ae.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Rules:
 
     refuse_equal: bool
     ttl_ms: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Rules":
+        return cls(settings.decode.duplicate_timestamp == "dead_letter", round(settings.batch.state_ttl_s * 1000))
 
 
 def broken_blocks(row: Int64, timestamp_ms: Int64, rules: Rules) -> list[Rejection]:

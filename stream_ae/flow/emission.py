@@ -21,6 +21,7 @@ from stream_ae.flow.encode import (
 )
 from stream_ae.flow.latent import encode_latent
 from stream_ae.flow.profiles import Served
+from stream_ae.flow.sample_table import SampleTable
 from stream_ae.records import Bool, Int32, Int64, OutgoingBatch, Reason, RecordBatch, Rejection
 from stream_ae.settings import TopicSettings
 
@@ -34,6 +35,7 @@ class Outputs:
     flagged_samples:  of those, the anomalies.
     rejected:         records that became dead letters, by reason.
     latent:           None where the topic is not used.
+    tables:           the same samples in columns, in the order of cleaned; empty where nobody asked for them.
     """
 
     cleaned: OutgoingBatch
@@ -44,6 +46,7 @@ class Outputs:
     flagged_samples: int
     rejected: dict[Reason, int]
     latent: OutgoingBatch | None = None
+    tables: tuple[SampleTable, ...] = ()
 
     @property
     def batches(self) -> Iterator[OutgoingBatch]:
@@ -55,11 +58,12 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """Encodes for these topics; `software` is named in dead letters."""
+    """Encodes for these topics; `software` is named in dead letters; `tables`: and says it in columns."""
 
     topics: TopicSettings
     codec: Codec
     software: str
+    tables: bool = False
 
     def of(self, parts: Sequence[tuple[Chunk, Int64]]) -> Outputs:
         """Rows of chunks (ascending, all answered) as outgoing batches."""
@@ -74,6 +78,7 @@ class Emission:
             flagged_samples=sum(part.flagged_samples for part in leaving),
             rejected=dict(rejected),
             latent=self._latent(leaving),
+            tables=tuple(_table_of(part, self.codec.width) for part in leaving) if self.tables else (),
         )
 
     def _cleaned(self, part: "_Leaving") -> Iterator[OutgoingBatch]:
@@ -158,6 +163,25 @@ class _Leaving:
     def flagged_samples(self) -> int:
         answers = self.chunk.answers
         return int(np.count_nonzero(_is_flagged(answers.state[self.samples]))) if answers is not None else 0
+
+
+def _table_of(part: _Leaving, width: int) -> SampleTable:
+    records, decoded, samples = part.chunk.records, part.chunk.decoded.samples, part.samples
+    row, answers = decoded.row[samples], part.chunk.answers
+    if answers is None:
+        answers = Answered.none_yet(0, width)
+    return SampleTable(
+        decoded.streams,
+        decoded.stream[samples],
+        decoded.timestamp_ms[samples],
+        records.partition[row],
+        records.offset[row],
+        answers.x_hat[samples],
+        answers.score[samples],
+        answers.p_value[samples],
+        _is_flagged(answers.state[samples]),
+        [(int(records.partition[r.row]), int(records.offset[r.row]), r.reason) for r in part.refused],
+    )
 
 
 def _samples_in(chunk: Chunk, rows: Int64) -> Int64:

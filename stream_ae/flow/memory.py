@@ -144,7 +144,9 @@ class Memory:
         self, records: RecordBatch, decoded: Decoded, slots: Int64, fresh: Bool, partitions: Mapping[int, Progress]
     ) -> Chunk:
         live_from = _by_number(partitions, {number: progress.live_from for number, progress in partitions.items()})
-        waiting = records.offset >= live_from[records.partition]
+        live_to = _by_number(partitions, {number: progress.live_to for number, progress in partitions.items()})
+        offset, partition = records.offset, records.partition
+        waiting = (offset >= live_from[partition]) & (offset < live_to[partition])
         unanswered = np.bincount(decoded.samples.row, minlength=len(records))
         age = self._ages.push(slots, fresh)
         return Chunk(records, decoded, slots, fresh, age, self._next_token, waiting, unanswered, [self._served])

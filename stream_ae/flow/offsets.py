@@ -9,6 +9,8 @@ from stream_ae.flow.tally import EMPTY, Tally
 from stream_ae.records import Position
 
 NO_TIME_MS = -1
+# Above every offset.
+FOREVER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Progress:
     """How far one assigned partition is.
 
     live_from:  records below it only rebuild state; they have left their trace before.
+    live_to:    records from it on only complete the windows of those before; somebody else answers them.
     time_ms:    partition time: the largest Kafka timestamp taken up so far.
     read_to:    the next record to take up.
     answered:   the next record to answer; everything before it has left.
@@ -90,6 +93,7 @@ class Progress:
     answered: int
     committed: int
     tally: Tally = EMPTY
+    live_to: int = FOREVER
     _rewinds: deque[tuple[int, Rewind]] = field(default_factory=deque)
 
     @classmethod

@@ -23,7 +23,7 @@ from stream_ae.flow.dead_letter_limits import DeadLetterLimits
 from stream_ae.flow.emission import Emission, Outputs
 from stream_ae.flow.memory import Memory, joined
 from stream_ae.flow.model import ServedModel, difference, fitting
-from stream_ae.flow.offsets import Progress
+from stream_ae.flow.offsets import FOREVER, Progress
 from stream_ae.flow.outbox import Outbox
 from stream_ae.flow.profiles import Profiles, Served
 from stream_ae.flow.value_limits import ValueLimits
@@ -79,9 +79,11 @@ class Pipeline:
     The order of calls: `use` a model, `assign` partitions, then `feed`, `take` and `complete` in any rhythm.
     """
 
-    def __init__(self, settings: Settings, software: str) -> None:
+    def __init__(self, settings: Settings, software: str, tables: bool = False) -> None:
+        """`tables`: outputs say of what leaves in columns too."""
         self._settings = settings
         self._software = software
+        self._tables = tables
         self._batcher = Batcher(settings.batch)
         self._decoded: deque[_Decoded] = deque()
         self._in_flight: deque[Work] = deque()
@@ -111,13 +113,19 @@ class Pipeline:
         self._asked = (model, profiles)
         self._next = asked
 
-    def assign(self, committed: Mapping[Partition, Position | None]) -> dict[Partition, int]:
-        """Take these partitions over; where to start reading, for those that must rebuild state first."""
+    def assign(
+        self, committed: Mapping[Partition, Position | None], until: Mapping[Partition, int] | None = None
+    ) -> dict[Partition, int]:
+        """Take these partitions over; where to start reading, for those that must rebuild state first.
+
+        until: by partition, the first offset that is not to be answered: from there on records only look ahead.
+        """
         starts = {}
         for partition, position in committed.items():
             if partition.topic != self._settings.topics.raw:
                 raise InvariantError(f"assigned {partition.topic}/{partition.number}, which is not the raw topic")
             progress = Progress.assigned(position)
+            progress.live_to = (until or {}).get(partition, FOREVER)
             self._partitions[partition.number] = progress
             if progress.start is not None:
                 starts[partition] = progress.start
@@ -261,15 +269,13 @@ class Pipeline:
 
     def _start(self, served: Served) -> _Serving:
         settings, model = self._settings, served.model
-        refuse_equal = settings.decode.duplicate_timestamp == "dead_letter"
-        rules = Rules(refuse_equal, ttl_ms=round(settings.batch.state_ttl_s * 1000))
         self._batcher.most = fitting(model, settings.batch)
         codec = codec_of(model, settings)
-        emission = Emission(settings.topics, codec, self._software)
+        emission = Emission(settings.topics, codec, self._software, self._tables)
         close_after = settings.decide.close_after
         value_limits = ValueLimits(settings.decide.limits, model.channels, codec.width // len(model.channels))
         outbox = Outbox(emission, DeadLetterLimits(settings.dead_letters), value_limits, close_after)
-        memory = Memory(served, rules, close_after)
+        memory = Memory(served, Rules.of(settings), close_after)
         return _Serving(served, codec, memory, outbox)
 
     def _ready(self) -> _Serving:
