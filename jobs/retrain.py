@@ -283,7 +283,11 @@ def _registered(
         if known.tags.get(RUN_KEY) == tags[RUN_KEY]:
             return known
     return store.register(
-        scratch / CANDIDATE, tags | trained.tags(), trained.report.metrics() | judged, pictures_of(trained)
+        scratch / CANDIDATE,
+        tags | trained.tags(),
+        trained.report.metrics() | judged,
+        pictures_of(trained),
+        description=f"gate: {tags[VERDICT]}",
     )
 
 
@@ -329,7 +333,7 @@ def _rolled_out(
         wrong = f"after {timeout_s:g} s not every worker runs version {candidate.version} ({stuck})"
     progress.say(wrong)
     if before is None or before.version == candidate.version:
-        world.store.tag(candidate.version, {ROLLED_BACK: wrong})
+        world.store.tag(candidate.version, {ROLLED_BACK: wrong}, f"there is nothing to roll back to: {wrong}")
         return Outcome.ROLLED_BACK
     reason = f"version {candidate.version} rolled back: {wrong}"
     back = Desired(before.identity, world.clock.wall_ms(), reason, candidate.digest)

@@ -171,6 +171,7 @@ class ModelStore(Protocol):
         tags: Mapping[str, str],
         metrics: Mapping[str, float],
         pictures: Mapping[str, bytes] | None = None,
+        description: str = "",
     ) -> ModelVersion:
         """Store a version folder under the next version. The folder's digest is recorded with it.
 
@@ -189,8 +190,11 @@ class ModelStore(Protocol):
         """Move the alias `champion`. Raises ModelError for a version that does not exist."""
         ...
 
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
-        """Add to what is said of a version. Raises ModelError for a version that does not exist."""
+    def tag(self, version: str, tags: Mapping[str, str], description: str = "") -> None:
+        """Add to what is said of a version; a description replaces the one before, an empty one does not.
+
+        Raises ModelError for a version that does not exist.
+        """
         ...
 
     def fetch(self, version: str, destination: Path) -> Path:

@@ -176,7 +176,8 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One registered version as the store knows it. `created_ms` is milliseconds since the Unix epoch."""
+    """One registered version as the store knows it. `created_ms` is milliseconds since the Unix epoch; `description`
+    is the sentence that a person reads beside its number."""
 
     name: str
     version: str
@@ -184,6 +185,7 @@ class ModelVersion:
     created_ms: int
     aliases: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
+    description: str = ""
 
     @property
     def identity(self) -> ModelIdentity:

@@ -24,11 +24,14 @@ def list_versions(context: typer.Context) -> None:
 
     found = _store(settings(context)).versions()
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "version", "registered (UTC)", "digest", "aliases"):
+    for heading in ("", "version", "registered (UTC)", "digest"):
         table.add_column(heading)
+    table.add_column("what became of it", no_wrap=True, overflow="ellipsis")
     for version in found:
         mark = "*" if "champion" in version.aliases else ""
-        table.add_row(mark, version.version, _when(version.created_ms), version.digest[:12], ", ".join(version.aliases))
+        others = [f"alias {alias}" for alias in version.aliases if alias != "champion"]
+        told = "; ".join([*others, *filter(None, [version.description])])
+        table.add_row(mark, version.version, _when(version.created_ms), version.digest[:12], told)
     if found:
         console().print(table)
     else:

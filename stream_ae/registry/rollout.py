@@ -89,7 +89,8 @@ def finish_rollback(store: ModelStore, signal: ModelSignal) -> ModelVersion | No
     if champion is None or desired is None or not unfinished(champion, desired):
         return None
     back = store.promote(desired.model.version)
-    store.tag(champion.version, {ROLLED_BACK: desired.reason})
+    told = "; ".join(filter(None, (desired.reason, champion.description)))
+    store.tag(champion.version, {ROLLED_BACK: desired.reason}, told)
     return back
 
 

@@ -45,6 +45,7 @@ class MlflowStore:
         tags: Mapping[str, str],
         metrics: Mapping[str, float],
         pictures: Mapping[str, bytes] | None = None,
+        description: str = "",
     ) -> ModelVersion:
         digest = folder_digest(folder)
         with bounded(self._uri, f"version of {self._name} not registered"):
@@ -54,7 +55,7 @@ class MlflowStore:
                 self._log_dataset(run_id, folder, tags)
                 self._log_pictures(run_id, pictures or {})
                 model = self._log_model(experiment, run_id, folder)
-                made = self._create_version(run_id, model, {**tags, DIGEST: digest})
+                made = self._create_version(run_id, model, {**tags, DIGEST: digest}, description)
                 self._client.update_run(run_id, name=f"version {made.version}")
         return self._version_of(made, {})
 
@@ -85,11 +86,13 @@ class MlflowStore:
             self._client.set_registered_model_alias(self._name, CHAMPION, version)
             return self._version_of(found, self._aliases())
 
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+    def tag(self, version: str, tags: Mapping[str, str], description: str = "") -> None:
         with bounded(self._uri, f"version {version} of {self._name} not tagged"):
             self._existing(version)
             for name, text in tags.items():
                 self._client.set_model_version_tag(self._name, version, name, text)
+            if description:
+                self._client.update_model_version(self._name, version, description)
 
     def fetch(self, version: str, destination: Path) -> Path:
         destination.mkdir(parents=True, exist_ok=True)
@@ -149,7 +152,7 @@ class MlflowStore:
         self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
         return model
 
-    def _create_version(self, run_id: str, model: Any, tags: Mapping[str, str]) -> Any:
+    def _create_version(self, run_id: str, model: Any, tags: Mapping[str, str], description: str) -> Any:
         try:
             self._client.create_registered_model(self._name)
         except MlflowException as error:
@@ -157,7 +160,9 @@ class MlflowStore:
                 raise
         # In process MLflow would look models:/ addresses up in its global tracking URI, which need not be ours.
         source = f"models:/{model.model_id}" if over_http(self._uri) else model.artifact_location
-        return self._client.create_model_version(self._name, source, run_id, tags=dict(tags), model_id=model.model_id)
+        return self._client.create_model_version(
+            self._name, source, run_id, tags=dict(tags), description=description, model_id=model.model_id
+        )
 
     def _aliases(self) -> dict[str, str]:
         """Alias -> version; empty before the first registration. (Versions that are searched for come without.)"""
@@ -189,4 +194,5 @@ class MlflowStore:
             created_ms=int(found.creation_timestamp),
             aliases=tuple(sorted(alias for alias, number in aliases.items() if number == version)),
             tags={name: text for name, text in found.tags.items() if name != DIGEST},
+            description=found.description or "",
         )

@@ -45,13 +45,15 @@ class InMemoryStore:
         tags: Mapping[str, str],
         metrics: Mapping[str, float],
         pictures: Mapping[str, bytes] | None = None,
+        description: str = "",
     ) -> ModelVersion:
         self._check()
         digest = folder_digest(folder)
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         with self._lock:
             number = str(len(self._versions) + 1)
-            made = ModelVersion(self._name, number, digest, self._clock.wall_ms(), tags=dict(tags))
+            now_ms = self._clock.wall_ms()
+            made = ModelVersion(self._name, number, digest, now_ms, tags=dict(tags), description=description)
             self._versions.append(made)
             self._files.append(files)
         return made
@@ -70,12 +72,14 @@ class InMemoryStore:
         self._champion = version
         return self._version(version)
 
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
+    def tag(self, version: str, tags: Mapping[str, str], description: str = "") -> None:
         self._check()
         place = int(self._version(version).version) - 1
         with self._lock:
             known = self._versions[place]
-            self._versions[place] = replace(known, tags={**known.tags, **tags})
+            self._versions[place] = replace(
+                known, tags={**known.tags, **tags}, description=description or known.description
+            )
 
     def fetch(self, version: str, destination: Path) -> Path:
         self._check()

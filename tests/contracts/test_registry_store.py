@@ -118,9 +118,12 @@ def test_an_empty_folder_is_not_registered(store: ModelStore, tmp_path: Path) ->
 
 
 def test_what_is_said_of_a_version_later_is_added(store: ModelStore, folder: Path) -> None:
-    made = store.register(folder, {"parent": "16"}, {})
-    store.tag(made.version, {"rolled_back": "40% of the records were flagged", "by": "jobs.retrain"})
+    made = store.register(folder, {"parent": "16"}, {}, description="no worse")
+    store.tag(made.version, {"by": "jobs.retrain"})
+    assert [version.description for version in (made, *store.versions())] == ["no worse", "no worse"]
+    store.tag(made.version, {"rolled_back": "40% of the records were flagged"}, "rolled back; no worse")
     (found,) = store.versions()
+    assert found.description == "rolled back; no worse"
     assert found.tags == {"parent": "16", "rolled_back": "40% of the records were flagged", "by": "jobs.retrain"}
     assert found.digest == made.digest
     with pytest.raises(ModelError):

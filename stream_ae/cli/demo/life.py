@@ -161,7 +161,7 @@ def _wrong_topic(place: _Place, machines: list[Machine]) -> str:
         place.world.send(place.settings, batches(scaled, LAB))
         _retrained(place, "life-retrain-4", {"STREAM_AE_TOPICS__RAW": LAB}, ROLLED_BACK)
         found = _newest(place.store)
-        taken_back = found.tags["stream_ae.rolled_back"]
+        taken_back = found.tags["stream_ae.rolled_back"].removeprefix(f"version {found.version} rolled back: ")
         _await(place, lambda: _runs(place, "2"), "going back to version 2")
         step.done = f"a training on the wrong topic: version {found.version} came up and was rolled back, {taken_back}"
     return taken_back
