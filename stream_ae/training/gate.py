@@ -13,8 +13,8 @@ FALSE_ALARMS_OF_ASKED = 3.0
 FLAGS_THAT_SAY_NOTHING = 3.0
 # Of injected faults a challenger may find less by this, beside the tolerance: a share of a few hundred is that rough.
 RECALL_MARGIN = 0.02
-# Time of a batch against the champion's, both measured on a machine that does other things too.
-SLOWER_THAN_CHAMPION = 2.0
+# Time of a batch against the champion's. On a busy virtual machine the same model has taken twice its own time.
+SLOWER_THAN_CHAMPION = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def test_the_first_version_is_promoted_if_it_answers_and_does_not_flag_everythin
             replace(GOOD, found={"spike": 0.7, "shift": 0.6}),
             "faults found 0.645 against the champion's 0.795 (limit 0.7352)",
         ),
-        (replace(GOOD, batch_ms=4.1), "batch ms 4.1 against the champion's 2 (limit 4)"),
+        (replace(GOOD, batch_ms=6.1), "batch ms 6.1 against the champion's 2 (limit 6)"),
     ],
 )
 def test_one_criterion_that_is_worse_keeps_the_champion_and_is_named(challenger: Evaluation, named: str) -> None:
