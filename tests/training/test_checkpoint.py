@@ -198,7 +198,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     file, body = kept(tmp_path), io.BytesIO()
     if content == "pickle":
-        body.write(pickle.dumps({"of": "", "state": Villain()}))
+        body.write(pickle.dumps({"of": "", "state": Villain()}, protocol=2))
     else:
         torch.save({"of": "", "state": Villain()} if content == "torch" else [1, 2], body)
     file.write_bytes(hashlib.sha256(body.getvalue()).digest() + body.getvalue())
