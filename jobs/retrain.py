@@ -156,8 +156,6 @@ def _retrain(world: World, settings: Settings, progress: Progress, disk: _Disk, 
         trained, labelled = _trained(world, plan, unfinished, progress)
     except (ConfigError, ModelError) as error:
         progress.say(f"the data cannot be used: {error}")
-        if champion is not None and champion.layout.frame is None:
-            progress.say(_read_as(champion))
         return Outcome.UNUSABLE_DATA
     for warning in trained.report.warnings:
         progress.say(f"warning: {warning}")
@@ -199,14 +197,6 @@ def _taken_up(
         world.signal.check(world.lease)
     world.store.promote(candidate.version)
     return _rolled_out(world, settings, progress, candidate, champion.version if champion is not None else None)
-
-
-def _read_as(champion: LoadedVersion) -> str:
-    channels = ", ".join(champion.layout.channels)
-    return (
-        f"it was read as champion {champion.version.version} has it, with the channels {channels}: if the topic has "
-        "others now, serve them under another pipeline name; if the champion is the wrong one, promote another"
-    )
 
 
 def _nothing_new(plan: Plan, champion: LoadedVersion, progress: Progress) -> bool:

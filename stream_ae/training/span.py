@@ -105,6 +105,7 @@ def collect(
     topic = settings.topics.raw
     if not span.records:
         raise ConfigError(f"topic {topic} has no record {span.told}: send some, or change retrain.span_s")
+    expected = layout
     if layout is None:
         layout = _layout(reader, settings, span)
     collector = Collector(layout, settings, settings.retrain.max_samples, selection)
@@ -116,9 +117,20 @@ def collect(
             f"{collected.kept} usable samples in {counts.records} records of topic {topic} {span.told} "
             f"({counts.rejected} records not readable, {counts.flagged} samples flagged, {counts.excluded} excluded by "
             f"operators, {counts.duplicates} duplicates): at least {settings.retrain.min_samples} are needed; wait, or "
-            "change retrain.span_s or retrain.min_samples"
+            f"change retrain.span_s or retrain.min_samples{_expected(expected, collected)}"
         )
     return collected
+
+
+def _expected(layout: SampleLayout | None, collected: Collected) -> str:
+    """Where most records were not what the champion is for: what that is."""
+    if layout is None or layout.frame is not None or 2 * collected.counts.rejected < collected.counts.records:
+        return ""
+    channels = ", ".join(layout.channels)
+    return (
+        f". They were read with the champion's channels, {channels}: if the topic has others now, serve them under "
+        "another pipeline name; if the champion is the wrong one, promote another"
+    )
 
 
 def read_into(collector: Collector, reader: RecordReader, span: Span, progress: Counted | None = None) -> None:

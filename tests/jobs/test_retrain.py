@@ -354,10 +354,10 @@ def test_a_topic_whose_channels_are_no_longer_those_of_the_champion_is_refused_w
     retrain = retraining.settings.retrain.model_copy(update={"span_s": 300.0})
     retraining.settings = retraining.settings.model_copy(update={"retrain": retrain})
     assert retraining.run() == Outcome.UNUSABLE_DATA
-    assert retraining.said[-2].startswith("the data cannot be used: 0 usable samples in 300 records")
-    assert retraining.said[-1] == (
-        "it was read as champion 1 has it, with the channels a, b: if the topic has others now, serve them under "
-        "another pipeline name; if the champion is the wrong one, promote another"
+    assert retraining.said[-1].startswith("the data cannot be used: 0 usable samples in 300 records")
+    assert retraining.said[-1].endswith(
+        "They were read with the champion's channels, a, b: if the topic has others now, serve them under another "
+        "pipeline name; if the champion is the wrong one, promote another"
     )
 
 
