@@ -3,19 +3,19 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED
+from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_CRASHED, EXIT_INTERRUPTED
 from stream_ae.ports import JobRun
 
 # One number means the same in every job.
 MEANINGS: Final = {
     0: "done",
-    1: "failed, see its log",
+    EXIT_CRASHED: "failed, see its log",
     EXIT_CONFIG: "the configuration is wrong",
     3: "the champion was better and stays",
     4: "the data cannot be used",
     5: "another one was running",
     6: "rolled back: the workers were not well on it",
-    7: "a server was away",
+    EXIT_AWAY: "a server was away",
     124: "ended: it took longer than schedule.job_timeout_s",
     EXIT_INTERRUPTED: "interrupted",
 }
