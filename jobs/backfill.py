@@ -19,11 +19,11 @@ from typing import Annotated, Protocol
 
 import typer
 
-from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, run_once
+from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED, run_once
 from stream_ae.backfill.parquet import CHUNK, ParquetTarget, missing, owned, planned, schema_of
 from stream_ae.backfill.replay import Source, replayed
-from stream_ae.backfill.spans import Asked, check_there, offset_ranges, offsets_text, spans_of, time_ms
-from stream_ae.backfill.topics import Topics, TopicTarget, prepare, renamed
+from stream_ae.backfill.spans import Asked, check_there, offsets_text, spans_of, time_ms
+from stream_ae.backfill.topics import Topics, TopicTarget, Writing, prepare, renamed
 from stream_ae.backfill.written import found_written
 from stream_ae.cli.backfill import (
     From,
@@ -51,6 +51,7 @@ from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import KafkaSettings, Settings
 from stream_ae.telemetry import Log
+from stream_ae.training.marks import offset_ranges
 from stream_ae.worker.device import chosen_device
 
 log = Log("backfill")
@@ -63,7 +64,7 @@ class Outcome(IntEnum):
     CONFIG = EXIT_CONFIG
     UNUSABLE_DATA = 4
     LOCKED = 5
-    SERVER_AWAY = 7
+    SERVER_AWAY = EXIT_AWAY
     INTERRUPTED = EXIT_INTERRUPTED
 
 
@@ -132,8 +133,8 @@ def backfill(world: World, settings: Settings, request: Request, progress: Progr
             if request.to_parquet is not None:
                 return _into_parquet(world, source, request.asked, request.to_parquet, progress)
             # Two at once would both find the same records missing.
-            with world.signal.lock(f"backfill-{request.to_topics}", settings.retrain.lock_lease_s):
-                return _into_topics(world, source, request, progress)
+            with world.signal.lock(f"backfill-{request.to_topics}", settings.retrain.lock_lease_s) as lease:
+                return _into_topics(world, source, request, partial(world.signal.check, lease), progress)
     except LockHeldError as error:
         progress.say(
             f"a backfill into topics of suffix {request.to_topics} is running, or was killed just now: {error}"
@@ -177,7 +178,9 @@ def _source(world: World, settings: Settings, request: Request, scratch: Path) -
     return Source(world.reader, model, profiles, settings, software, tables=request.to_parquet is not None)
 
 
-def _into_topics(world: World, source: Source, request: Request, progress: Progress) -> Outcome:
+def _into_topics(
+    world: World, source: Source, request: Request, fence: Callable[[], None], progress: Progress
+) -> Outcome:
     names = source.settings.topics
     asked = spans_of(world.reader, names.raw, request.asked)
     made = prepare(world.topics, names, request.replication)
@@ -187,9 +190,9 @@ def _into_topics(world: World, source: Source, request: Request, progress: Progr
     spans = [replace(span, begin=written.begins[span.partition.number]) for span in asked]
     check_there(world.reader, spans, request.asked)
     with closing(world.open_sink()) as sink:
+        writing = Writing(sink, names, source.settings.kafka.delivery_timeout_s, fence)
         for span, count in _counted(spans, progress):
-            limit_s = source.settings.kafka.delivery_timeout_s
-            _answer(source, span, TopicTarget(sink, names, written, span.partition.number, limit_s), count)
+            _answer(source, span, TopicTarget(writing, written, span.partition.number), count)
     outputs = [name for name in names.names() if name != names.raw]
     progress.say(f"offsets {offsets_text(asked)} of topic {names.raw} are answered in {', '.join(outputs)}")
     return Outcome.DONE

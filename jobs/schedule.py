@@ -6,83 +6,37 @@ Ends on SIGTERM or SIGINT, and ends a job that is under way with it.
 """
 
 import os
-import re
 import signal as signals
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from datetime import UTC
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 
+from jobs.cron import Cron, cron_trigger, missed
+from jobs.history import told
+from jobs.one_shot import EXIT_INTERRUPTED
+from stream_ae.clock import Clock, SystemClock
 from stream_ae.configuration import load
-from stream_ae.errors import ConfigError
+from stream_ae.errors import ConfigError, TransientError
+from stream_ae.ports import JobHistory, JobRun
+from stream_ae.registry.job_history import RedisJobHistory
 from stream_ae.settings import ScheduleSettings, Settings
 from stream_ae.telemetry import Log, set_up_logging
 
 log = Log("schedule")
 
-WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
-MISFIRE_GRACE_S = 3600
+HISTORY_SHOWN = 20
 TERMINATION_GRACE_S = 20.0
-
-
-def cron_trigger(settings: ScheduleSettings, name: str = "cron") -> CronTrigger:
-    """The trigger of the five cron fields of one setting, with cron's weekdays: 0 and 7 are Sunday.
-
-    APScheduler 3 counts weekdays from Monday = 0 and refuses 7, so numbers are translated to names.
-    """
-    cron: str = getattr(settings, name)
-    fields = cron.split()
-    if len(fields) != 5:
-        raise ConfigError(
-            f"schedule.{name} is {cron!r}: five fields are needed (minute hour day month weekday), "
-            f"such as '0 3 * * *'; {len(fields)} given"
-        )
-    try:
-        zone = ZoneInfo(settings.time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ConfigError(f"schedule.time_zone {settings.time_zone!r} is not known: use a name such as UTC") from None
-    try:
-        return CronTrigger(
-            minute=fields[0],
-            hour=fields[1],
-            day=fields[2],
-            month=fields[3],
-            day_of_week=_weekdays(fields[4], name),
-            timezone=zone,
-        )
-    except ValueError as error:
-        raise ConfigError(f"schedule.{name} is {cron!r}: {error}") from None
-
-
-def _weekdays(field: str, name: str) -> str:
-    """Cron's numbers as names, ranges and steps spelt out: `0-2` is `sun,mon,tue`."""
-    names: list[str] = []
-    for part in field.split(","):
-        if not re.search(r"\d", part):
-            names.append(part)
-            continue
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()) or (step and not step.isdigit()):
-            if span == "*" and step.isdigit() and int(step):
-                names += WEEKDAYS[: 7 : int(step)]
-                continue
-            raise ConfigError(f"schedule.{name}: weekday {part!r} is neither numbers 0-7 nor names such as mon-fri")
-        begin, end = int(first), int(last or ("6" if step else first))
-        if not begin <= end <= 7 or (step and not int(step)):
-            raise ConfigError(f"schedule.{name}: weekday {part!r} is not in 0-7")
-        names += WEEKDAYS[begin : end + 1 : int(step or 1)]
-    return ",".join(dict.fromkeys(names))
 
 
 class JobProcess:
@@ -92,11 +46,11 @@ class JobProcess:
         self._command = list(command)
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
-        self._stopped = False
+        self.stopped = False
 
     def run(self) -> int:
         """Run the child to its end and return its exit code; 124 if the time limit ended it."""
-        if self._stopped:
+        if self.stopped:
             return 0
         log.info("job started", command=" ".join(self._command))
         self._child = child = subprocess.Popen(self._command)
@@ -111,7 +65,7 @@ class JobProcess:
 
     def stop(self) -> None:
         """End the child, if one runs; start no other."""
-        self._stopped = True
+        self.stopped = True
         if self._child is not None and self._child.poll() is None:
             self._end(self._child)
 
@@ -125,7 +79,7 @@ class JobProcess:
             child.wait()
 
 
-def triggers(settings: ScheduleSettings) -> dict[str, CronTrigger]:
+def triggers(settings: ScheduleSettings) -> dict[str, Cron]:
     """When each job runs, by its name."""
     found = {"retrain": cron_trigger(settings)}
     if settings.adapt_cron is not None:
@@ -133,21 +87,61 @@ def triggers(settings: ScheduleSettings) -> dict[str, CronTrigger]:
     return found
 
 
-def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
+def made_up_for(
+    when: Mapping[str, Cron], history: JobHistory, settings: ScheduleSettings, now: datetime
+) -> dict[str, datetime]:
+    """The jobs of which a run was missed while nobody scheduled them, and when the first of these was due.
+
+    A job that is not known to have run before has missed nothing. Neither has one while Redis is away: it would rather
+    not run now than twice.
+    """
+    try:
+        runs = history.runs()
+    except TransientError as error:
+        log.warning("missed runs not looked for", reason=str(error))
+        return {}
+    # What ended with its scheduler has yet to be done.
+    done = [run for run in runs if run.exit_code != EXIT_INTERRUPTED]
+    last = {run.job: run.begun_ms for run in sorted(done, key=lambda run: run.begun_ms)}
+    due = {
+        name: missed(cron, settings, datetime.fromtimestamp(last[name] / 1000, UTC), now)
+        for name, cron in when.items()
+        if name in last
+    }
+    return {name: at for name, at in due.items() if at is not None}
+
+
+def noted_run(name: str, job: JobProcess, history: JobHistory, clock: Clock) -> None:
+    """One run of a job, with its begin and its end in the history; with Redis away it runs all the same."""
+    if job.stopped:
+        return
+    run = JobRun(name, clock.wall_ms())
+    _note(history, run)
+    code = job.run()
+    _note(history, replace(run, ended_ms=clock.wall_ms(), exit_code=code))
+
+
+def run(settings: Settings, config: Path | None, stop: threading.Event, history: JobHistory, clock: Clock) -> int:
     """Run the jobs on the schedule until `stop` is set."""
-    when = triggers(settings.schedule)
-    jobs = {name: JobProcess(job_command(name, config), settings.schedule.job_timeout_s) for name in when}
+    schedule = settings.schedule
+    when = triggers(schedule)
+    jobs = {name: JobProcess(job_command(name, config), schedule.job_timeout_s) for name in when}
+    now = datetime.fromtimestamp(clock.wall_ms() / 1000, UTC)
+    overdue = made_up_for(when, history, schedule, now)
     # A thread each: profiles are learnt also while a retraining takes long.
     scheduler = BackgroundScheduler(executors={"default": ThreadPoolExecutor(len(jobs))}, timezone=UTC)
-    scheduled = {
-        name: scheduler.add_job(
-            jobs[name].run, trigger, coalesce=True, max_instances=1, misfire_grace_time=MISFIRE_GRACE_S, name=name
-        )
-        for name, trigger in when.items()
-    }
+    grace_s = None if schedule.misfire == "run_once" else max(round(schedule.misfire_grace_s), 1)
+    for name, trigger in when.items():
+        first = {"next_run_time": now} if name in overdue else {}
+        scheduler.add_job(
+            noted_run, trigger, (name, jobs[name], history, clock), id=name, coalesce=True, max_instances=1,
+            misfire_grace_time=grace_s, **first,
+        )  # fmt: skip
+        if name in overdue:
+            log.info("run missed: made up for now", job=name, due=overdue[name].isoformat())
     scheduler.start()
-    for name, one in scheduled.items():
-        log.info("schedule started", job=name, next=one.next_run_time.isoformat())
+    for one in scheduler.get_jobs():
+        log.info("schedule started", job=one.id, next=one.next_run_time.isoformat())
     try:
         stop.wait()
     finally:
@@ -156,6 +150,13 @@ def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
         scheduler.shutdown(wait=True)
     log.info("schedule stopped")
     return 0
+
+
+def _note(history: JobHistory, run: JobRun) -> None:
+    try:
+        history.note(run)
+    except TransientError as error:
+        log.warning("run not noted", job=run.job, reason=str(error))
 
 
 def job_command(name: str, config: Path | None) -> list[str]:
@@ -174,18 +175,26 @@ def _stop_on_signals(stop: threading.Event) -> Callable[[int, FrameType | None],
 
 def main(
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Print the newest runs and how they ended, and exit.")
+    ] = False,
 ) -> None:
     """Retrain on schedule.cron, learn profiles on schedule.adapt_cron, until stopped."""
     try:
         settings = load(config).settings
         set_up_logging(settings.log.level)
-        stop = threading.Event()
-        for number in (signals.SIGTERM, signals.SIGINT):
-            signals.signal(number, _stop_on_signals(stop))
-        raise typer.Exit(run(settings, config, stop))
-    except ConfigError as error:
+        clock = SystemClock()
+        with closing(RedisJobHistory(settings.redis, settings.pipeline)) as known:
+            if history:
+                typer.echo("\n".join(map(told, known.runs(HISTORY_SHOWN))) or "no run yet")
+                raise typer.Exit
+            stop = threading.Event()
+            for number in (signals.SIGTERM, signals.SIGINT):
+                signals.signal(number, _stop_on_signals(stop))
+            raise typer.Exit(run(settings, config, stop, known, clock))
+    except (ConfigError, TransientError) as error:
         typer.echo(f"schedule: error: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 7) from None
 
 
 if __name__ == "__main__":

@@ -345,6 +345,31 @@ class ModelSignal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class JobRun:
+    """One run of a scheduled job. ended_ms: 0 while it is under way, and for ever if its scheduler was killed."""
+
+    job: str
+    begun_ms: int
+    ended_ms: int = 0
+    exit_code: int = 0
+
+
+class JobHistory(Protocol):
+    """When scheduled jobs ran and how they ended: what a scheduler that starts again makes up for is told from it.
+
+    Every call raises TransientError when the server is away.
+    """
+
+    def note(self, run: JobRun) -> None:
+        """Write a run down; the same job and begin again replaces it. The oldest of many runs are forgotten."""
+        ...
+
+    def runs(self, limit: int = 100) -> list[JobRun]:
+        """Newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class DeployedRun:
     """Where the time in service of one version is written; `began_ms` is when it came into service first."""
 

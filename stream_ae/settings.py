@@ -247,6 +247,11 @@ class ScheduleSettings(Group):
         None, description="when profiles are learnt anew, such as '30 * * * *'; off if empty"
     )
     time_zone: str = "UTC"
+    jitter_s: Seconds = Field(0.0, description="each run begins later by a random part of this")
+    misfire: Literal["run_once", "skip"] = Field(
+        "run_once", description="runs that were missed: one makes up for all of them; or skip those over the grace"
+    )
+    misfire_grace_s: Seconds = Field(3600.0, description="skip: a run that is late by no more is not missed")
     job_timeout_s: Seconds = Field(3600.0, description="a retraining that runs longer is ended")
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from stream_ae.errors import ConfigError
 from stream_ae.ports import OffsetRange, RecordReader
-from stream_ae.records import Partition
+from stream_ae.training.marks import offset_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +35,6 @@ def time_ms(text: str) -> int:
     except ValueError:
         raise ConfigError(f"{text!r} is no time: write it as 2026-11-01T00:00Z") from None
     return int((time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def offset_ranges(topic: str, text: str) -> list[OffsetRange]:
-    """`0:17-900,1:0-450`: partition, first offset, end offset (not included). Raises ConfigError for anything else."""
-    found = []
-    for part in filter(None, text.replace(" ", "").split(",")):
-        number, _, offsets = part.partition(":")
-        begin, _, end = offsets.partition("-")
-        if not all(one.isascii() and one.isdigit() for one in (number, begin, end)) or int(begin) >= int(end):
-            raise ConfigError(
-                f"offsets {part!r} cannot be read: write partition:first-end, the end not included, such as "
-                "0:17-900,1:0-450"
-            )
-        found.append(OffsetRange(Partition(topic, int(number)), int(begin), int(end)))
-    return found
 
 
 def offsets_text(spans: Sequence[OffsetRange]) -> str:

@@ -1,7 +1,8 @@
 """Into topics of a suffix: the records that workers would have written."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,8 @@ from stream_ae.settings import TopicSettings
 
 # Records keep the time of their raw record: with a limit the brokers would delete an old span while it is written.
 FOR_EVER = {"retention.ms": "-1"}
+# Cleaned frames are large: a group of them ends before there are `GROUP`.
+HELD_BYTES = 32 * 1024 * 1024
 
 
 class Topics(Protocol):
@@ -54,60 +57,73 @@ def prepare(topics: Topics, names: TopicSettings, replication: int) -> Created:
     return topics.create([TopicSpec(name, raw, replication, FOR_EVER) for name in wanted])
 
 
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How records are written. fence: raises where somebody else writes meanwhile; asked before every group."""
+
+    sink: RecordSink
+    names: TopicSettings
+    timeout_s: float
+    fence: Callable[[], None]
+
+
 class TopicTarget:
     """Writes what one partition's span leaves, in the order that `written` relies on."""
 
-    def __init__(self, sink: RecordSink, names: TopicSettings, written: Written, number: int, timeout_s: float) -> None:
-        self._sink = sink
-        self._names = names
-        self._timeout_s = timeout_s
+    def __init__(self, writing: Writing, written: Written, number: int) -> None:
+        self._writing = writing
         self._there: Counter[tuple[str, int]] = Counter(
             {(topic, offset): count for (topic, where, offset), count in written.there.items() if where == number}
         )
         self._newest_there = max((offset for _, offset in self._there), default=-1)
         self._reached = 0
-        self._held: list[OutgoingBatch] = []
-        self._held_records = 0
+        # Of the group: what is acknowledged first, and what leaves then.
+        self._first: list[OutgoingBatch] = []
+        self._then: list[OutgoingBatch] = []
+        self._held = self._held_bytes = 0
 
     def take(self, reached: int, outputs: Outputs) -> None:
         """DeliveryError: an earlier record was not acknowledged; the next run finds out which."""
         if self._reached > self._newest_there:
             self._there.clear()
         self._reached = reached
-        for batch in (outputs.flagged, outputs.dead_letters):
-            self._produce(self._missing(batch))
-        cleaned, latent = self._missing(outputs.cleaned), outputs.latent
-        held = [cleaned, *([self._missing(latent)] if latent is not None else [])]
-        if max(map(len, held)) + self._held_records > GROUP:
+        latent = [self._missing(outputs.latent)] if outputs.latent is not None else []
+        alike = [self._missing(outputs.cleaned), *latent]
+        most = max(map(len, alike))
+        if self._held + most > GROUP or self._held_bytes > HELD_BYTES:
             self._release()
-        for begin in range(0, max(map(len, held)), GROUP):
+        self._first += [self._missing(batch) for batch in (outputs.flagged, outputs.dead_letters)]
+        for begin in range(0, most, GROUP):
             if begin:
                 self._release()
-            self._held += [_rows(batch, np.arange(len(batch))[begin : begin + GROUP]) for batch in held]
-            self._held_records += min(max(map(len, held)) - begin, GROUP)
+            self._then += [_rows(batch, np.arange(len(batch))[begin : begin + GROUP]) for batch in alike]
+            self._held += min(most - begin, GROUP)
+        self._held_bytes += sum(len(value or b"") for batch in alike for value in batch.values)
 
     def finish(self) -> None:
         """Everything is acknowledged."""
         self._release()
-        self._sink.flush(self._timeout_s)
+        self._writing.sink.flush(self._writing.timeout_s)
 
     def _release(self) -> None:
-        """What goes before has arrived: cleaned records of the next group may."""
-        self._sink.flush(self._timeout_s)
-        for batch in self._held:
-            self._produce(batch)
-        self._held, self._held_records = [], 0
+        """What leaves first has arrived, and the group before: then the cleaned records may leave."""
+        self._writing.fence()
+        self._produce(self._first)
+        self._writing.sink.flush(self._writing.timeout_s)
+        self._produce(self._then)
+        self._first, self._then, self._held, self._held_bytes = [], [], 0, 0
 
-    def _produce(self, batch: OutgoingBatch) -> None:
-        if len(batch):
-            self._sink.produce(batch)
+    def _produce(self, batches: Sequence[OutgoingBatch]) -> None:
+        for batch in batches:
+            if len(batch):
+                self._writing.sink.produce(batch)
 
     def _missing(self, batch: OutgoingBatch) -> OutgoingBatch:
         """Without those that are there already: of several from one raw record the first ones."""
         if not self._there:
             return batch
         rows = []
-        for row, source in enumerate(sources_of(batch, flagged=batch.topic == self._names.flagged)):
+        for row, source in enumerate(sources_of(batch, flagged=batch.topic == self._writing.names.flagged)):
             key = (batch.topic, source.offset) if source is not None else None
             if key is not None and self._there[key] > 0:
                 self._there[key] -= 1

@@ -11,10 +11,11 @@ from stream_ae.cli.context import console, settings
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from stream_ae.ports import Desired, ModelSignal, ModelStore, ShadowStatus, WorkerStatus
+    from stream_ae.ports import Desired, JobHistory, JobRun, ModelSignal, ModelStore, ShadowStatus, WorkerStatus
     from stream_ae.settings import Settings
 
 WATCH_EVERY_S = 1.0
+JOB_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Picture:
     """Everything `status` shows. A server that did not answer is in `problems`, its part is empty.
 
     lag:  records not yet committed, by partition of the raw topic.
+    jobs: the newest runs of scheduled jobs, newest first.
     """
 
     pipeline: str
@@ -30,6 +32,7 @@ class Picture:
     champion: str
     lag: dict[str, int]
     problems: tuple[str, ...]
+    jobs: "tuple[JobRun, ...]" = ()
 
 
 def status(
@@ -39,29 +42,35 @@ def status(
 ) -> None:
     """Show the workers, the versions they run and how far they are behind; exit 1 if something is wrong."""
     from stream_ae.clock import SystemClock
+    from stream_ae.registry.job_history import RedisJobHistory
     from stream_ae.registry.signal import RedisSignal
     from stream_ae.registry.store import MlflowStore
 
     effective = settings(context)
     clock = SystemClock()
     signal = RedisSignal(effective.redis, effective.pipeline, clock)
-    store = MlflowStore(effective.mlflow, effective.pipeline)
+    asked = (
+        signal,
+        MlflowStore(effective.mlflow, effective.pipeline),
+        RedisJobHistory(effective.redis, effective.pipeline),
+    )
     try:
-        picture = take_picture(effective, signal, store)
+        picture = take_picture(effective, *asked)
         if as_json:
             import orjson
 
             typer.echo(orjson.dumps(asdict(picture), option=orjson.OPT_INDENT_2).decode())
         elif watch:
-            _watch(effective, signal, store)
+            _watch(effective, *asked)
         else:
             console().print(drawn(picture, clock.wall_ms()))
     finally:
         signal.close()
+        asked[-1].close()
     raise typer.Exit(1 if picture.problems or any(worker.problems for worker in picture.workers) else 0)
 
 
-def take_picture(effective: "Settings", signal: "ModelSignal", store: "ModelStore") -> Picture:
+def take_picture(effective: "Settings", signal: "ModelSignal", store: "ModelStore", history: "JobHistory") -> Picture:
     """Ask Redis, MLflow and Kafka; each may be away without hiding the others."""
     from stream_ae.errors import StreamAEError
     from stream_ae.kafka.admin import group_lag
@@ -71,8 +80,9 @@ def take_picture(effective: "Settings", signal: "ModelSignal", store: "ModelStor
     desired = None
     champion = ""
     lag: dict[str, int] = {}
+    runs: list[JobRun] = []
     try:
-        workers, desired = signal.workers(), signal.desired()
+        workers, desired, runs = signal.workers(), signal.desired(), history.runs(JOB_RUNS)
     except StreamAEError as error:
         problems.append(str(error))
     try:
@@ -85,7 +95,7 @@ def take_picture(effective: "Settings", signal: "ModelSignal", store: "ModelStor
         lag = {f"{partition.topic}/{partition.number}": behind for partition, behind in sorted(by_partition.items())}
     except StreamAEError as error:
         problems.append(str(error))
-    return Picture(effective.pipeline, tuple(workers), desired, champion, lag, tuple(problems))
+    return Picture(effective.pipeline, tuple(workers), desired, champion, lag, tuple(problems), tuple(runs))
 
 
 def drawn(picture: Picture, now_ms: int) -> "RenderableType":
@@ -93,6 +103,8 @@ def drawn(picture: Picture, now_ms: int) -> "RenderableType":
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
+
+    from jobs.history import told
 
     desired = picture.desired
     wanted = "-" if desired is None else f"{desired.model.name}/{desired.model.version}"
@@ -119,6 +131,7 @@ def drawn(picture: Picture, now_ms: int) -> "RenderableType":
             lines.append(
                 Text(f"{worker.worker}: retention deleted {worker.lost:,} offsets before they were read", "red")
             )
+    lines += [Text(told(run), "dim") for run in picture.jobs]
     lines += [Text(problem, "red") for problem in picture.problems]
     return Group(*lines)
 
@@ -154,7 +167,7 @@ def _cells(worker: "WorkerStatus", now_ms: int) -> list[str]:
     ]
 
 
-def _watch(effective: "Settings", signal: "ModelSignal", store: "ModelStore") -> None:
+def _watch(effective: "Settings", signal: "ModelSignal", store: "ModelStore", history: "JobHistory") -> None:
     """Draw until Ctrl-C."""
     from rich.live import Live
 
@@ -163,5 +176,5 @@ def _watch(effective: "Settings", signal: "ModelSignal", store: "ModelStore") ->
     clock, never = SystemClock(), threading.Event()
     with Live(console=console(), auto_refresh=False, screen=False) as live:
         while True:
-            live.update(drawn(take_picture(effective, signal, store), clock.wall_ms()), refresh=True)
+            live.update(drawn(take_picture(effective, signal, store, history), clock.wall_ms()), refresh=True)
             clock.wait(never, WATCH_EVERY_S)

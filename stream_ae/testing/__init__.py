@@ -6,7 +6,7 @@ These pass the same contract tests as the real clients.
 from stream_ae.testing.broker import InMemoryBroker, InMemoryRecord
 from stream_ae.testing.clock import ManualClock
 from stream_ae.testing.kafka import InMemoryReader, InMemorySink, InMemorySource
-from stream_ae.testing.registry import InMemoryRedis, InMemorySignal, InMemoryStore
+from stream_ae.testing.registry import InMemoryJobHistory, InMemoryRedis, InMemorySignal, InMemoryStore
 from stream_ae.testing.run_log import InMemoryRun, InMemoryRunLog
 from stream_ae.testing.transactions import InMemoryTransactionalSink
 
@@ -21,6 +21,7 @@ __all__ = [
     "InMemoryStore",
     "InMemoryRedis",
     "InMemorySignal",
+    "InMemoryJobHistory",
     "InMemoryRun",
     "InMemoryRunLog",
 ]

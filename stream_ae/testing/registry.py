@@ -15,7 +15,7 @@ from pathlib import Path
 from stream_ae.clock import Clock
 from stream_ae.digest import folder_digest
 from stream_ae.errors import LockHeldError, ModelError, TransientError
-from stream_ae.ports import Desired, Lease, WorkerStatus
+from stream_ae.ports import Desired, JobRun, Lease, WorkerStatus
 from stream_ae.records import ModelVersion
 
 
@@ -121,6 +121,7 @@ class _Pipeline:
     locked: dict[str, Lease] = field(default_factory=dict)
     locked_last: dict[str, Lease] = field(default_factory=dict)
     nudges: list[threading.Event] = field(default_factory=list)
+    runs: dict[tuple[int, str], JobRun] = field(default_factory=dict)
 
     def nudge(self) -> None:
         for nudge in self.nudges:
@@ -156,6 +157,7 @@ class InMemoryRedis:
             pipeline.statuses.clear()
             pipeline.locked.clear()
             pipeline.locked_last.clear()
+            pipeline.runs.clear()
 
     def expire_leases(self) -> None:
         """As if all owners of locks were asleep for longer than their leases."""
@@ -249,3 +251,26 @@ class InMemorySignal:
         if self._redis._is_away:
             raise TransientError("Redis is away")
         return self._pipeline
+
+
+class InMemoryJobHistory:
+    """Implements `ports.JobHistory`: one client of an `InMemoryRedis`; `kept` runs are remembered."""
+
+    def __init__(self, redis: InMemoryRedis, pipeline: str = "default", kept: int = 500) -> None:
+        self._redis = redis
+        self._runs = redis._pipelines[pipeline].runs
+        self._kept = kept
+
+    def note(self, run: JobRun) -> None:
+        self._check()
+        self._runs[run.begun_ms, run.job] = run
+        while len(self._runs) > self._kept:
+            del self._runs[min(self._runs)]
+
+    def runs(self, limit: int = 100) -> list[JobRun]:
+        self._check()
+        return [self._runs[key] for key in sorted(self._runs, reverse=True)][:limit]
+
+    def _check(self) -> None:
+        if self._redis._is_away:
+            raise TransientError("Redis is away")

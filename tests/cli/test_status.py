@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from stream_ae.cli.status import Picture, drawn
-from stream_ae.ports import Desired, Health, ShadowStatus, WorkerStatus
+from stream_ae.ports import Desired, Health, JobRun, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity
 
 MODEL = ModelIdentity("pumps", "3", "d" * 64)
@@ -50,3 +50,9 @@ def test_a_challenger_beside_the_champion_is_shown_with_what_it_would_do() -> No
     assert "w1: shadow pumps/4 flags 1.50% (the champion 0.50%), agrees on 99.00% of 2,000 windows, 2.5 ms a b" in text
     fresh = WorkerStatus("w1", Health.RUNNING, MODEL, 60_000, 0, shadow=ShadowStatus(shadow.model))
     assert "w1: shadow pumps/4 has answered nothing yet" in shown(Picture("pumps", (fresh,), None, "", {}, ()))
+
+
+def test_the_newest_runs_of_scheduled_jobs_are_shown_with_how_they_ended() -> None:
+    run = JobRun("retrain", 1_700_000_000_000, 1_700_000_061_000, 3)
+    text = shown(Picture("pumps", (), None, "", {}, (), (run,)))
+    assert "retrain  2023-11-14 22:13:20 UTC      61 s  exit code 3: the champion was better and stays" in text

@@ -411,6 +411,16 @@ def test_two_backfills_into_the_same_topics_are_one(answering: Answering) -> Non
     assert answering.run(SPAN, to_topics="x") == Outcome.DONE
 
 
+def test_a_backfill_that_slept_through_its_lease_writes_nothing_more(answering: Answering) -> None:
+    def asleep(done: int, total: int) -> None:
+        if done < 100:
+            answering.redis.expire_leases()
+            InMemorySignal(answering.redis, "pump").lock("backfill-x", 30.0).__enter__()
+
+    assert answering.run(SPAN, asleep, to_topics="x") == Outcome.LOCKED
+    assert answering.wrote("x")["cleaned-x"] == []
+
+
 def test_a_server_that_is_away_is_an_exit_code_not_a_crash(answering: Answering) -> None:
     answering.store.away()
     assert answering.run(SPAN, to_topics="x") == Outcome.SERVER_AWAY

@@ -6,68 +6,47 @@ import socket
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from jobs import schedule
+from jobs.adapt import Outcome as Learning
+from jobs.backfill import Outcome as Answering
+from jobs.history import MEANINGS, told
 from jobs.retrain import Outcome
-from jobs.schedule import JobProcess, cron_trigger, job_command, triggers
+from jobs.schedule import JobProcess, job_command, made_up_for, noted_run, run, triggers
+from stream_ae.clock import SystemClock
 from stream_ae.errors import ConfigError
-from stream_ae.settings import ScheduleSettings
+from stream_ae.ports import JobRun
+from stream_ae.registry.job_history import RedisJobHistory
+from stream_ae.settings import RedisSettings, ScheduleSettings, Settings
+from stream_ae.testing import InMemoryJobHistory, InMemoryRedis, ManualClock
+from tests.end_to_end.world import eventually
 
-SUNDAY = datetime(2026, 11, 22, tzinfo=UTC)
-
-
-def next_fires(cron: str, count: int, time_zone: str = "UTC") -> list[datetime]:
-    trigger = cron_trigger(ScheduleSettings(cron=cron, time_zone=time_zone))
-    fires: list[datetime] = []
-    now = SUNDAY
-    while len(fires) < count:
-        fire = trigger.get_next_fire_time(fires[-1] if fires else None, now)
-        fires.append(fire)
-        now = fire
-    return fires
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DAY_MS, AN_HOUR = 86_400_000, timedelta(hours=1)
 
 
-@pytest.mark.parametrize(
-    ("field", "weekdays"),
-    [
-        ("0", ["Sun"]),
-        ("7", ["Sun"]),
-        ("1", ["Mon"]),
-        ("1-5", ["Mon", "Tue", "Wed", "Thu", "Fri"]),
-        ("5-7", ["Sun", "Fri", "Sat"]),
-        ("0,3", ["Sun", "Wed"]),
-        ("*/3", ["Sun", "Wed", "Sat"]),
-        ("1-5/2", ["Mon", "Wed", "Fri"]),
-        ("mon-tue", ["Mon", "Tue"]),
-        ("mon,6", ["Mon", "Sat"]),
-    ],
-)
-def test_weekdays_mean_what_cron_means(field: str, weekdays: list[str]) -> None:
-    fires = next_fires(f"30 4 * * {field}", len(weekdays))
-    assert [fire.strftime("%a") for fire in fires] == weekdays
-    assert {(fire.hour, fire.minute) for fire in fires} == {(4, 30)}
+def ms(time: datetime) -> int:
+    return round(time.timestamp() * 1000)
 
 
-def test_the_time_zone_is_the_one_of_the_settings() -> None:
-    assert next_fires("0 3 * * *", 1, "Asia/Tokyo")[0].astimezone(UTC).hour == 18
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(ms(NOON))
 
 
-@pytest.mark.parametrize(
-    ("cron", "zone"),
-    [
-        ("0 3 * *", "UTC"),
-        ("61 3 * * *", "UTC"),
-        ("0 3 * * 8", "UTC"),
-        ("0 3 * * x1", "UTC"),
-        ("0 3 * * *", "Mars/Base"),
-    ],
-)
-def test_a_schedule_that_cannot_be_is_refused(cron: str, zone: str) -> None:
-    with pytest.raises(ConfigError, match="schedule"):
-        cron_trigger(ScheduleSettings(cron=cron, time_zone=zone))
+@pytest.fixture
+def redis(clock: ManualClock) -> InMemoryRedis:
+    return InMemoryRedis(clock)
+
+
+@pytest.fixture
+def history(redis: InMemoryRedis) -> InMemoryJobHistory:
+    return InMemoryJobHistory(redis)
 
 
 def python(code: str) -> list[str]:
@@ -101,8 +80,9 @@ def test_the_child_gets_the_same_configuration() -> None:
 
 def test_profiles_are_learnt_on_a_schedule_of_their_own_where_there_is_one() -> None:
     assert set(triggers(ScheduleSettings())) == {"retrain"}
-    both = triggers(ScheduleSettings(adapt_cron="30 * * * *"))
-    assert both["adapt"].get_next_fire_time(None, SUNDAY).minute == 30
+    due = triggers(ScheduleSettings(adapt_cron="30 * * * *"))["adapt"].after(NOON)
+    assert due is not None
+    assert due.minute == 30
     with pytest.raises(ConfigError, match="schedule.adapt_cron is 'hourly'"):
         triggers(ScheduleSettings(adapt_cron="hourly"))
 
@@ -134,3 +114,97 @@ def test_an_ended_retraining_is_an_interrupted_one_and_leaves_no_scratch_folder(
         child.send_signal(signal.SIGTERM)
         assert child.wait(30) == Outcome.INTERRUPTED
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_noted_when_it_begins_and_when_it_ends(history: InMemoryJobHistory, clock: ManualClock) -> None:
+    clock.advance(1)
+    noted_run("retrain", JobProcess(python("raise SystemExit(3)"), timeout_s=30), history, clock)
+    assert history.runs() == [JobRun("retrain", ms(NOON) + 1000, ms(NOON) + 1000, 3)]
+    said = told(history.runs()[0])
+    assert "2026-11-22 12:00:01 UTC" in said
+    assert "exit code 3: the champion was better and stays" in said
+    assert told(JobRun("adapt", ms(NOON))).endswith("under way, or its scheduler was killed")
+
+
+def test_with_redis_away_jobs_run_all_the_same(
+    history: InMemoryJobHistory, redis: InMemoryRedis, clock: ManualClock, tmp_path: Path
+) -> None:
+    redis.away()
+    touch = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    noted_run("retrain", JobProcess(python(touch), timeout_s=30), history, clock)
+    assert (tmp_path / "ran").exists()
+    assert made_up_for(triggers(ScheduleSettings()), history, ScheduleSettings(), NOON) == {}
+
+
+def test_a_stopped_schedule_notes_no_run_that_did_not_begin(history: InMemoryJobHistory, clock: ManualClock) -> None:
+    job = JobProcess(python(""), timeout_s=30)
+    job.stop()
+    noted_run("retrain", job, history, clock)
+    assert history.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("last", "misfire", "now", "made_up"),
+    [
+        (NOON - 3 * AN_HOUR, "run_once", NOON, False),
+        (NOON - 24 * AN_HOUR, "run_once", NOON, True),
+        (NOON - 2400 * AN_HOUR, "run_once", NOON, True),
+        (NOON - 24 * AN_HOUR, "skip", NOON, False),
+        (NOON - 24 * AN_HOUR, "skip", NOON - 8.5 * AN_HOUR, True),
+    ],
+    ids=["nothing missed", "one missed", "a hundred missed", "over the grace", "within the grace"],
+)
+def test_what_was_missed_while_the_scheduler_was_off_is_made_up_for_once_if_it_shall(
+    history: InMemoryJobHistory, last: datetime, misfire: str, now: datetime, made_up: bool
+) -> None:
+    settings = ScheduleSettings.model_validate({"misfire": misfire})
+    history.note(JobRun("retrain", ms(last), ms(last) + 1000))
+    assert set(made_up_for(triggers(settings), history, settings, now)) == ({"retrain"} if made_up else set())
+
+
+def test_a_job_that_never_ran_has_missed_nothing(history: InMemoryJobHistory) -> None:
+    settings = ScheduleSettings(adapt_cron="30 * * * *")
+    history.note(JobRun("adapt", ms(NOON) - DAY_MS, ms(NOON) - DAY_MS))
+    assert set(made_up_for(triggers(settings), history, settings, NOON)) == {"adapt"}
+
+
+def test_a_run_that_ended_with_its_scheduler_is_made_up_for(history: InMemoryJobHistory) -> None:
+    begun = ms(NOON) - 9 * 3_600_000
+    history.note(JobRun("retrain", begun - DAY_MS, begun - DAY_MS + 1))
+    history.note(JobRun("retrain", begun, begun + 1, exit_code=Outcome.INTERRUPTED))
+    assert set(made_up_for(triggers(ScheduleSettings()), history, ScheduleSettings(), NOON)) == {"retrain"}
+
+
+def test_a_scheduler_that_starts_after_a_day_off_runs_the_job_once_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, redis: InMemoryRedis
+) -> None:
+    clock, stop = SystemClock(), threading.Event()
+    now_ms = clock.wall_ms()
+    history = InMemoryJobHistory(redis)
+    for days in (3, 2):
+        history.note(JobRun("retrain", now_ms - days * DAY_MS, now_ms - days * DAY_MS))
+    monkeypatch.setattr(schedule, "job_command", lambda name, config: python("raise SystemExit(4)"))
+    scheduler = threading.Thread(target=run, args=(Settings(), None, stop, history, clock))
+    scheduler.start()
+    eventually(lambda: history.runs()[0].exit_code == 4, "the missed run is made up for")
+    stop.set()
+    scheduler.join()
+    assert len(history.runs()) == 3
+    assert history.runs()[0].begun_ms >= now_ms
+
+
+def test_every_outcome_of_a_job_has_a_meaning() -> None:
+    assert {*Outcome, *Learning, *Answering} <= set(MEANINGS)
+
+
+def test_the_history_is_printed_from_redis(redis_url: str, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(f"pipeline: {tmp_path.name}\nredis: {{url: '{redis_url}'}}\n")
+    command = [sys.executable, "-m", "jobs.schedule", "--config", str(config), "--history"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "no run yet\n"
+    with closing(RedisJobHistory(RedisSettings.model_validate({"url": redis_url}), tmp_path.name)) as known:
+        known.note(JobRun("retrain", ms(NOON), ms(NOON) + 61_000, 6))
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert " ".join(printed.split()) == (
+        "retrain 2026-11-22 12:00:00 UTC 61 s exit code 6: rolled back: the workers were not well on it"
+    )
