@@ -5,17 +5,14 @@
 Ends on SIGTERM or SIGINT, and ends a job that is under way with it.
 """
 
-import os
-import signal as signals
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -32,6 +29,7 @@ from stream_ae.ports import JobHistory, JobRun
 from stream_ae.registry.job_history import RedisJobHistory
 from stream_ae.settings import ScheduleSettings, Settings
 from stream_ae.telemetry import Log, set_up_logging
+from stream_ae.worker.stopping import stop_on_signals
 
 log = Log("schedule")
 
@@ -164,13 +162,16 @@ def job_command(name: str, config: Path | None) -> list[str]:
     return [sys.executable, "-m", f"jobs.{name}", *(["--config", str(config)] if config else [])]
 
 
-def _stop_on_signals(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
+def serve(settings: Settings, config: Path | None) -> int:
+    """Run the jobs on the schedule until SIGTERM or SIGINT."""
+    with closing(RedisJobHistory(settings.redis, settings.pipeline)) as history, stop_on_signals() as stop:
+        return run(settings, config, stop, history, SystemClock())
 
-    return on_signal
+
+def newest_runs(settings: Settings) -> str:
+    """When the jobs ran and how they ended, a line each, for a person."""
+    with closing(RedisJobHistory(settings.redis, settings.pipeline)) as history:
+        return "\n".join(map(told, history.runs(HISTORY_SHOWN))) or "no run yet"
 
 
 def main(
@@ -183,15 +184,10 @@ def main(
     try:
         settings = load(config).settings
         set_up_logging(settings.log.level)
-        clock = SystemClock()
-        with closing(RedisJobHistory(settings.redis, settings.pipeline)) as known:
-            if history:
-                typer.echo("\n".join(map(told, known.runs(HISTORY_SHOWN))) or "no run yet")
-                raise typer.Exit
-            stop = threading.Event()
-            for number in (signals.SIGTERM, signals.SIGINT):
-                signals.signal(number, _stop_on_signals(stop))
-            raise typer.Exit(run(settings, config, stop, known, clock))
+        if history:
+            typer.echo(newest_runs(settings))
+            raise typer.Exit
+        raise typer.Exit(serve(settings, config))
     except (ConfigError, TransientError) as error:
         typer.echo(f"schedule: error: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 7) from None

@@ -55,7 +55,7 @@ def retrain(
 ) -> None:
     """Train on the newest span of the raw topic; register, promote if it is no worse, roll out, and watch.
 
-    One shot: run it by hand, from cron, or leave it to python -m jobs.schedule. Settings: retrain.*, training.*
+    One shot: run it by hand, from cron, or leave it to stream-ae schedule. Settings: retrain.*, training.*
 
     Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the champion, 4 the data cannot be used,
     5 another retraining is running, 6 the workers did not come up on it and the champion before is back, 7 a server
@@ -95,7 +95,7 @@ def summary_lines(summary: "Summary", out: "Console") -> None:
 def adapt(context: typer.Context) -> None:
     """Learn what is a stream's own (its threshold) from what it lately sent; workers take it up while running.
 
-    Needs no labels. One shot: run it by hand, from cron, or set schedule.adapt_cron for python -m jobs.schedule.
+    Needs no labels. One shot: run it by hand, from cron, or set schedule.adapt_cron for stream-ae schedule.
 
     Exit codes: 0 published or nothing new to do, 2 configuration, 4 there is no model or no stream with enough rows,
     5 another learning is running, 7 a server is away.
@@ -110,6 +110,25 @@ def adapt(context: typer.Context) -> None:
             collected=lambda done, total: bars.update(collecting, total=total, completed=done),
         )
         raise typer.Exit(run(effective, progress))
+
+
+def schedule(
+    context: typer.Context,
+    history: Annotated[
+        bool, typer.Option("--history", help="Print the newest runs and how they ended, and exit.")
+    ] = False,
+) -> None:
+    """Retrain on schedule.cron and learn profiles on schedule.adapt_cron, until SIGTERM or Ctrl-C.
+
+    The jobs are child processes with a time limit, schedule.job_timeout_s. What was missed is made up for once.
+    """
+    effective = settings(context)
+    from jobs.schedule import newest_runs, serve
+
+    if history:
+        typer.echo(newest_runs(effective))
+        return
+    raise typer.Exit(serve(effective, options(context).config))
 
 
 def monitor(context: typer.Context) -> None:
