@@ -51,7 +51,8 @@ from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log
 from stream_ae.training import Epoch
-from stream_ae.training.collect import Labelled
+from stream_ae.training.collect import Collected, Labelled
+from stream_ae.training.contamination import train_without_anomalies
 from stream_ae.training.gate import Verdict, verdict
 from stream_ae.training.kinds import AnyTrained, measured_together, pictures_of, train_collected
 from stream_ae.training.ranks import ALONE, Ranks
@@ -219,11 +220,19 @@ def _trained(world: World, plan: Plan, unfinished: Unfinished, progress: Progres
     progress.summary.data(plan, data.collected)
     for warning in data.warnings:
         progress.say(f"warning: {warning}")
-    trained = train_collected(
-        data.collected, plan.settings.training, lineage=data.lineage, progress=progress.epoch,
-        holdout_share=plan.settings.retrain.holdout_share, clock=world.clock,
-        support=unfinished.support(plan.key, data.collected, world.ranks),
-    )  # fmt: skip
+
+    def train(collected: Collected) -> AnyTrained:
+        return train_collected(
+            collected, plan.settings.training, lineage=data.lineage, progress=progress.epoch,
+            holdout_share=plan.settings.retrain.holdout_share, clock=world.clock,
+            support=unfinished.support(plan.key, collected, world.ranks),
+        )  # fmt: skip
+
+    if not plan.may_be_contaminated:
+        return train(data.collected), data.collected.labelled
+    trained, warnings = train_without_anomalies(data.collected, train)
+    for warning in warnings:
+        progress.say(f"warning: {warning}")
     return trained, data.collected.labelled
 
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobs.lineage import (
+    NO_PARENT,
     OFFSETS,
+    PARENT,
     LoadedVersion,
     check_complete,
     lineage_of,
@@ -75,6 +77,12 @@ class Plan:
         """None: as the records have it."""
         like = self.again or self.champion
         return like.layout if like is not None else None
+
+    @property
+    def may_be_contaminated(self) -> bool:
+        """Nobody has flagged anything yet: there was no version before."""
+        then = self.again.detector.lineage.get(PARENT) == NO_PARENT if self.again is not None else self.champion is None
+        return self.settings.retrain.check_data and then
 
     def gathered(self, reader: RecordReader, progress: Counted) -> Gathered:
         """The records, and the lineage of what is trained on them. Raises ConfigError if they cannot be used."""
