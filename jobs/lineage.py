@@ -28,6 +28,7 @@ NO_PARENT: Final = "none"
 LEFT_OUT: Final = f"{TAG}left_out"
 STILL: Final = f"{TAG}still"
 CODE: Final = f"{TAG}code_version"
+LIKE: Final = f"{TAG}like"
 COMMIT: Final = f"{TAG}commit"
 # Of the settings of `retrain`, those that say what is trained on.
 DATA = {"keep", "max_samples", "holdout_share", "check_data"}

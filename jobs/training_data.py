@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jobs.code_commit import code_commit
 from jobs.lineage import (
+    CODE,
+    COMMIT,
+    LIKE,
     NO_PARENT,
     OFFSETS,
     PARENT,
@@ -15,8 +19,9 @@ from jobs.lineage import (
     still_before,
     still_of,
     still_text,
+    tags_of,
 )
-from jobs.one_shot import TAG, software
+from jobs.one_shot import RUN_KEY, TAG, software
 from jobs.unfinished import Unfinished
 from stream_ae.digest import fingerprint
 from stream_ae.errors import ConfigError
@@ -83,6 +88,12 @@ class Plan:
         """Nobody has flagged anything yet: there was no version before."""
         then = self.again.detector.lineage.get(PARENT) == NO_PARENT if self.again is not None else self.champion is None
         return self.settings.retrain.check_data and then
+
+    def tags(self, lineage: Mapping[str, str]) -> dict[str, str]:
+        """What is said of the version: the readable part of its lineage, and what made it."""
+        commit = code_commit()
+        told = {RUN_KEY: self.key, CODE: software()} | ({COMMIT: commit} if commit else {})
+        return tags_of(lineage) | told | ({LIKE: self.again.version.version} if self.again is not None else {})
 
     def gathered(self, reader: RecordReader, progress: Counted) -> Gathered:
         """The records, and the lineage of what is trained on them. Raises ConfigError if they cannot be used."""
