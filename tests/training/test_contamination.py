@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stream_ae.flow.window import windows_of
+from stream_ae.localdev import sample_ecg
 from stream_ae.models.detector import Detector
 from stream_ae.records import Bool, Float32
 from stream_ae.settings import TrainingSettings
@@ -47,7 +48,7 @@ def _found(detector: Detector, size: float) -> float:
 
 
 def _trained(x: Float32, cleaning: bool = True) -> tuple[Trained, tuple[str, ...]]:
-    collected = Collected(("a", "b", "c"), None, ("s",), (x,), Counts())
+    collected = Collected(("a", "b", "c")[: x.shape[1]], None, ("s",), (x,), Counts())
 
     def fitted(data: Collected) -> Trained:
         return train(data.segments, data.channels, OPTIONS)
@@ -76,6 +77,10 @@ def test_from_clean_data_nothing_is_left_out() -> None:
     assert warnings == ()
     x = _waves(500, seed=3)
     np.testing.assert_array_equal(_flags(trained.detector, x), _flags(plain.detector, x))
+
+
+def test_beats_of_a_heart_are_no_anomalies_though_they_are_rare_and_stand_out() -> None:
+    assert _trained(sample_ecg.load().astype(np.float32)[:10_000])[1] == ()
 
 
 def test_what_a_third_of_the_data_is_like_is_no_anomaly() -> None:
