@@ -95,6 +95,25 @@ def adapt(world: World, settings: Settings, progress: Progress) -> Outcome:
         return Outcome.SERVER_AWAY
 
 
+def learn_anew(world: World, settings: Settings, progress: Progress) -> None:
+    """For the version that is in service now, if streams had profiles: those before do not apply to it.
+
+    Whatever comes of it, what was put into service stands; the next run of this job tries again.
+    """
+    try:
+        if _outdated(world.profiles.store.champion(), world.models.store.champion()):
+            adapt(world, settings, progress)
+    except TransientError as error:
+        progress.say(f"the version is in service, but no profiles were learnt for it, a server is away: {error}")
+
+
+def _outdated(profiles: ModelVersion | None, model: ModelVersion | None) -> bool:
+    """Whether there are profiles, and of another version than the model."""
+    if profiles is None or model is None:
+        return False
+    return profiles.tags.get(MODEL) != f"{model.name}/{model.version}"
+
+
 def _adapt(world: World, settings: Settings, progress: Progress, scratch: Path) -> Outcome:
     span = span_of(world.reader, settings.topics.raw, settings.adapt.span_s, world.clock.wall_ms())
     before = world.profiles.store.champion()

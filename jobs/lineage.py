@@ -23,9 +23,12 @@ from stream_ae.training.span import Span
 OFFSETS: Final = f"{TAG}offsets"
 SETTINGS: Final = f"{TAG}settings"
 RECORDS: Final = f"{TAG}records"
+PARENT: Final = f"{TAG}parent_version"
+NO_PARENT: Final = "none"
 LEFT_OUT: Final = f"{TAG}left_out"
 STILL: Final = f"{TAG}still"
 CODE: Final = f"{TAG}code_version"
+LIKE: Final = f"{TAG}like"
 COMMIT: Final = f"{TAG}commit"
 # Of the settings of `retrain`, those that say what is trained on.
 DATA = {"keep", "max_samples", "holdout_share", "check_data"}
@@ -53,7 +56,7 @@ def lineage_of(settings: Settings, span: Span, collected: Collected, champion: L
         f"{TAG}times": _interval(collected.times_ms),
         **counts,
         f"{TAG}kept": str(collected.kept),
-        f"{TAG}parent_version": champion.version.version if champion is not None else "none",
+        PARENT: champion.version.version if champion is not None else NO_PARENT,
         f"{TAG}seed": str(settings.training.seed),
         SETTINGS: json.dumps(_settings(settings)),
         LEFT_OUT: collected.left_out,

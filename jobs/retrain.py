@@ -22,9 +22,8 @@ import typer
 
 from jobs import adapt as adapting
 from jobs.again import compared, found_again
-from jobs.code_commit import code_commit
-from jobs.lineage import CODE, COMMIT, LoadedVersion, tags_of
-from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
+from jobs.lineage import LoadedVersion
+from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once
 from jobs.ranks import on_ranks
 from jobs.summary import Summary, collected_sentence
 from jobs.training_data import Asked, Plan, planned
@@ -51,7 +50,8 @@ from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log
 from stream_ae.training import Epoch
-from stream_ae.training.collect import Labelled
+from stream_ae.training.collect import Collected, Labelled
+from stream_ae.training.contamination import train_without_anomalies
 from stream_ae.training.gate import Verdict, verdict
 from stream_ae.training.kinds import AnyTrained, measured_together, pictures_of, train_collected
 from stream_ae.training.ranks import ALONE, Ranks
@@ -59,7 +59,6 @@ from stream_ae.training.ranks import ALONE, Ranks
 log = Log("retrain")
 
 VERDICT = f"{TAG}verdict"
-LIKE = f"{TAG}like"
 CANDIDATE = "candidate"
 # Of the records answered while a new version is watched, so many times the asked false alarms may be flagged.
 FLAGGED_OF_ASKED, LEAST_FLAGGED, DEAD_SHARE = 20.0, 0.2, 0.05
@@ -124,8 +123,10 @@ def retrain(
             disk = _Disk(scratch, Unfinished(world.checkpoint_dir, settings))
             outcome = _retrain(world, settings, progress, disk, dry_run, wanted)
             disk.unfinished.over()
-            if outcome == Outcome.PROMOTED:
-                _learn_profiles(world, settings, progress)
+            if outcome == Outcome.PROMOTED and world.profiles is not None:
+                registries = adapting.Registry(world.store, world.signal), world.profiles
+                others = adapting.World(world.reader, *registries, world.clock)
+                adapting.learn_anew(others, settings, adapting.Progress(progress.say, progress.collected))
             return outcome
     except LockHeldError as error:
         progress.say(f"another retraining of pipeline {settings.pipeline} is running: {error}")
@@ -172,7 +173,8 @@ def _retrain(world: World, settings: Settings, progress: Progress, disk: _Disk, 
             f"dry run, nothing is registered: it would {'' if judged.promote else 'not '}be promoted, {judged.reason}"
         )
         return Outcome.PROMOTED if judged.promote else Outcome.NOT_PROMOTED
-    candidate = _registered(world.store, trained, scratch, _tags(trained, plan, judged), judged.metrics())
+    tags = plan.tags(trained.detector.lineage) | {VERDICT: judged.reason} | judged.tags()
+    candidate = _registered(world.store, trained, scratch, tags, judged.metrics())
     progress.say(f"registered {candidate.name}/{candidate.version}: {judged.reason}")
     progress.summary.facts["version"] = f"{candidate.name}/{candidate.version}"
     return _taken_up(world, settings, progress, judged, candidate, champion)
@@ -219,34 +221,20 @@ def _trained(world: World, plan: Plan, unfinished: Unfinished, progress: Progres
     progress.summary.data(plan, data.collected)
     for warning in data.warnings:
         progress.say(f"warning: {warning}")
-    trained = train_collected(
-        data.collected, plan.settings.training, lineage=data.lineage, progress=progress.epoch,
-        holdout_share=plan.settings.retrain.holdout_share, clock=world.clock,
-        support=unfinished.support(plan.key, data.collected, world.ranks),
-    )  # fmt: skip
+
+    def train(collected: Collected) -> AnyTrained:
+        return train_collected(
+            collected, plan.settings.training, lineage=data.lineage, progress=progress.epoch,
+            holdout_share=plan.settings.retrain.holdout_share, clock=world.clock,
+            support=unfinished.support(plan.key, collected, world.ranks),
+        )  # fmt: skip
+
+    if not plan.may_be_contaminated:
+        return train(data.collected), data.collected.labelled
+    trained, warnings = train_without_anomalies(data.collected, train)
+    for warning in warnings:
+        progress.say(f"warning: {warning}")
     return trained, data.collected.labelled
-
-
-def _learn_profiles(world: World, settings: Settings, progress: Progress) -> None:
-    """Anew for the version that is in service now, if streams had profiles: those before do not apply to it.
-
-    Whatever comes of it, the retraining stands; `jobs.adapt` tries again at its next run.
-    """
-    try:
-        if world.profiles is None or not _outdated(world.profiles.store.champion(), world.store.champion()):
-            return
-        registries = adapting.Registry(world.store, world.signal), world.profiles
-        others = adapting.World(world.reader, *registries, world.clock)
-        adapting.adapt(others, settings, adapting.Progress(progress.say, progress.collected))
-    except TransientError as error:
-        progress.say(f"the version is in service, but no profiles were learnt for it, a server is away: {error}")
-
-
-def _outdated(profiles: ModelVersion | None, model: ModelVersion | None) -> bool:
-    """Whether there are profiles, and of another version than the model."""
-    if profiles is None or model is None:
-        return False
-    return profiles.tags.get(adapting.MODEL) != f"{model.name}/{model.version}"
 
 
 def _champion(world: World, scratch: Path, progress: Progress) -> LoadedVersion | None:
@@ -279,15 +267,6 @@ def _registered(
         pictures_of(trained),
         description=f"gate: {tags[VERDICT]}",
     )
-
-
-def _tags(trained: AnyTrained, plan: Plan, judged: Verdict) -> dict[str, str]:
-    """Everything that is said of a version beside its folder."""
-    commit, again = code_commit(), plan.again
-    told = {RUN_KEY: plan.key, CODE: software(), VERDICT: judged.reason}
-    told |= {COMMIT: commit} if commit else {}
-    told |= {LIKE: again.version.version} if again is not None else {}
-    return tags_of(trained.detector.lineage) | told | judged.tags()
 
 
 def _judged(trained: AnyTrained, champion: LoadedVersion | None, settings: Settings, labelled: Labelled) -> Verdict:

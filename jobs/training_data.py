@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jobs.code_commit import code_commit
 from jobs.lineage import (
+    CODE,
+    COMMIT,
+    LIKE,
+    NO_PARENT,
     OFFSETS,
+    PARENT,
     LoadedVersion,
     check_complete,
     lineage_of,
@@ -13,8 +19,9 @@ from jobs.lineage import (
     still_before,
     still_of,
     still_text,
+    tags_of,
 )
-from jobs.one_shot import TAG, software
+from jobs.one_shot import RUN_KEY, TAG, software
 from jobs.unfinished import Unfinished
 from stream_ae.digest import fingerprint
 from stream_ae.errors import ConfigError
@@ -75,6 +82,18 @@ class Plan:
         """None: as the records have it."""
         like = self.again or self.champion
         return like.layout if like is not None else None
+
+    @property
+    def may_be_contaminated(self) -> bool:
+        """Nobody has flagged anything yet: there was no version before."""
+        then = self.again.detector.lineage.get(PARENT) == NO_PARENT if self.again is not None else self.champion is None
+        return self.settings.retrain.check_data and then
+
+    def tags(self, lineage: Mapping[str, str]) -> dict[str, str]:
+        """What is said of the version: the readable part of its lineage, and what made it."""
+        commit = code_commit()
+        told = {RUN_KEY: self.key, CODE: software()} | ({COMMIT: commit} if commit else {})
+        return tags_of(lineage) | told | ({LIKE: self.again.version.version} if self.again is not None else {})
 
     def gathered(self, reader: RecordReader, progress: Counted) -> Gathered:
         """The records, and the lineage of what is trained on them. Raises ConfigError if they cannot be used."""

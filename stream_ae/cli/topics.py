@@ -30,7 +30,10 @@ def create(
     effective = settings(context)
     enough = max(partitions, partition_count(effective.kafka, effective.topics.raw))
     names = effective.topics.names()
-    done = create_topics(effective.kafka, [TopicSpec(name, enough, replication) for name in names])
+    # What operators said stays true: it is little, and Kafka's week would be over before some retrainings.
+    forever = {effective.topics.feedback: {"retention.ms": "-1"}}
+    specs = [TopicSpec(name, enough, replication, forever.get(name, {})) for name in names]
+    done = create_topics(effective.kafka, specs)
     for name in done.created:
         typer.echo(f"created {name} ({enough} partitions)")
     for name in done.existed:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stream_ae.errors import ConfigError
-from stream_ae.records import Bool, Float32
+from stream_ae.records import Bool, Float32, Int64
 from stream_ae.training.collect import Collected
 from stream_ae.training.noise_only import BY_CHANCE, NO_CORRELATION, SWITCH_OFF, check_noise
 
@@ -39,6 +39,14 @@ class Sound:
     still: Mapping[str, int] = field(default_factory=dict)
 
 
+class _Stretches(NamedTuple):
+    """(N,) each: the segment, its row from which a value stands, and for how many samples."""
+
+    segment: Int64
+    begin: Int64
+    length: Int64
+
+
 class _Stretch(NamedTuple):
     """`length` samples from row `begin` of a segment on that have one value."""
 
@@ -54,14 +62,12 @@ def sound(collected: Collected, window: int, before: Mapping[str, int] | None = 
         return Sound(collected)
     _check_moves(collected)
     least = max(LEAST_WINDOWS * window, LEAST_STILL)
-    stretches = [_stretches(collected.segments, column) for column in range(len(collected.channels))]
-    limits = [
-        _limit(some, least, (before or {}).get(name)) for name, some in zip(collected.channels, stretches, strict=True)
-    ]
-    stuck = [
-        _implausible(some, limit, collected.streams, known=name in (before or {}))
-        for name, some, limit in zip(collected.channels, stretches, limits, strict=True)
-    ]
+    limits, stuck = [], []
+    for column, name in enumerate(collected.channels):
+        known = (before or {}).get(name)
+        stretches = _stretches(collected.segments, column)
+        limits.append(_limit(stretches, least, known))
+        stuck.append(_implausible(stretches, limits[-1], collected.streams, known is not None))
     cleaned, warnings = _without(collected, stuck, moving=[limit < np.inf for limit in limits])
     check_noise(cleaned.segments)
     return Sound(cleaned, warnings, _still(cleaned, least))
@@ -73,24 +79,25 @@ def _still(collected: Collected, least: int) -> dict[str, int]:
     for column, name in enumerate(collected.channels):
         stretches = _stretches(collected.segments, column)
         if _usual(stretches) < least:
-            found[name] = max(s.length for s in stretches)
+            found[name] = int(stretches.length.max())
     return found
 
 
-def _stretches(segments: Sequence[Float32], column: int) -> list[_Stretch]:
+def _stretches(segments: Sequence[Float32], column: int) -> _Stretches:
     """All of them, the shortest of one sample; missing values are in none."""
-    found = []
+    segment, begin, length = [], [], []
     for number, x in enumerate(segments):
         values = x[:, column]
-        known = ~np.isnan(values)
         begins = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
         lengths = np.diff(np.append(begins, len(values)))
-        kept = known[begins]
-        found += [_Stretch(number, b, n) for b, n in zip(begins[kept].tolist(), lengths[kept].tolist(), strict=True)]
-    return found
+        known = ~np.isnan(values[begins])
+        begin.append(begins[known])
+        length.append(lengths[known])
+        segment.append(np.full(len(begin[-1]), number, np.int64))
+    return _Stretches(np.concatenate(segment), np.concatenate(begin), np.concatenate(length))
 
 
-def _limit(stretches: Sequence[_Stretch], least: int, before: int | None) -> float:
+def _limit(stretches: _Stretches, least: int, before: int | None) -> float:
     """Longer than this is implausible; nothing is in a channel that mostly stands still."""
     if before is not None:
         return max(least, OF_BEFORE * before)
@@ -98,17 +105,18 @@ def _limit(stretches: Sequence[_Stretch], least: int, before: int | None) -> flo
     return max(least, OF_USUAL * usual) if usual < least else np.inf
 
 
-def _usual(stretches: Sequence[_Stretch]) -> float:
+def _usual(stretches: _Stretches) -> float:
     """Half of the samples are in stretches that are no longer."""
-    lengths = np.sort(np.array([s.length for s in stretches], np.int64))
+    lengths = np.sort(stretches.length)
     return float(lengths[np.searchsorted(np.cumsum(lengths), lengths.sum() / 2)]) if len(lengths) else np.inf
 
 
-def _implausible(stretches: Sequence[_Stretch], limit: float, streams: Sequence[str], known: bool) -> list[_Stretch]:
+def _implausible(stretches: _Stretches, limit: float, streams: Sequence[str], known: bool) -> list[_Stretch]:
     """`known`: the version before says what is usual, so that even many of them are not."""
-    long = [s for s in stretches if s.length > limit]
-    often = Counter(streams[s.segment] for s in long)
-    return [s for s in long if known or often[streams[s.segment]] <= MOST_STRETCHES]
+    long = np.flatnonzero(stretches.length > limit)
+    found = [_Stretch(*map(int, one)) for one in zip(*(column[long] for column in stretches), strict=True)]
+    often = Counter(streams[one.segment] for one in found)
+    return [one for one in found if known or often[streams[one.segment]] <= MOST_STRETCHES]
 
 
 def _without(

@@ -3,14 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from jobs import adapt as adapting
-from jobs.retrain import Outcome
+from jobs.retrain import Outcome, Progress, retrain
+from jobs.training_data import Asked
 from stream_ae.flow.images.codec import encode_frame
 from stream_ae.flow.images.frame import FrameFormat, FrameKind
 from stream_ae.models.images import ImageDetector
 from stream_ae.models.version import load
 from stream_ae.records import Float32
-from stream_ae.settings import DecodeSettings, Settings
+from stream_ae.settings import DecodeSettings, Settings, TopicSettings
 from stream_ae.testing import InMemorySignal, InMemoryStore
 from tests.jobs.test_retrain import Retraining
 from tests.models.images.conftest import disks
@@ -53,6 +56,23 @@ def test_a_challenger_meets_the_champion_on_the_same_frames() -> None:
     cameras.shoot(disks(40, seed=1))
     assert cameras.run() in (Outcome.PROMOTED, Outcome.NOT_PROMOTED)
     assert "the champion's" in cameras.store.versions()[-1].tags["stream_ae.verdict"]
+
+
+def test_labelled_frames_count_and_a_version_for_frames_comes_out_again_with_the_same_weights() -> None:
+    cameras = Cameras()
+    cameras.broker.create_topic("feedback", partitions=1)
+    cameras.settings = cameras.settings.model_copy(update={"topics": TopicSettings(feedback="feedback")})
+    white = np.full((1, 16, 20), 255.0, np.float32)
+    cameras.shoot([*disks(80), white, white])
+    said = b'{"source":{"topic":"raw","partition":0,"offset":80,"end_offset":82},"label":"anomaly"}'
+    cameras.broker.append("feedback", said, partition=0)
+    cameras.run()
+    assert "2 excluded by operators" in cameras.said[0]
+    assert cameras.champion.tags["stream_ae.gate.labelled_anomalies_found"].startswith("passed: ")
+    cameras.shoot(disks(20, seed=2))
+    quiet = Progress(cameras.said.append, lambda done, total: None, lambda epoch: None)
+    retrain(cameras.world, cameras.settings, quiet, asked=Asked(like="1"))
+    assert "version 1 came out again with the same weights" in cameras.said[-1]
 
 
 def test_what_most_frames_are_decides_and_others_are_left_out(tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ class Feeding(Retraining):
         source = {"topic": "raw", "partition": 0, "offset": offset} | ({"end_offset": end} if end is not None else {})
         self.broker.append("feedback", json.dumps({"source": source, "label": label}).encode(), partition=0)
 
+    @property
+    def all_said(self) -> str:
+        return "\n".join(self.said)
+
     def lineage(self, version: str, folder: Path) -> dict[str, str]:
         return dict(load(self.store.fetch(version, folder)).lineage)
 
@@ -119,7 +123,7 @@ def test_offsets_that_are_not_there_are_refused_with_the_reason(feeding: Feeding
     feeding.send(waves(900))
     feeding.broker.delete_records(Partition("raw", 0), 50)
     assert feeding.ask(offsets=offsets) == Outcome.UNUSABLE_DATA
-    assert problem in feeding.said[-1]
+    assert problem in feeding.all_said
 
 
 def test_what_cannot_be_asked_for_is_refused_before_anything_else(feeding: Feeding) -> None:
@@ -137,10 +141,10 @@ def test_since_last_trains_on_what_has_come_since_the_champion_s_span(feeding: F
     feeding.run()
     assert feeding.champion.tags["stream_ae.offsets"] == "0:0-600"
     assert feeding.run() == Outcome.PROMOTED
-    assert "no record has come since the span of version 1 ended: nothing to do" in feeding.said[-2]
+    assert "no record has come since the span of version 1 ended: nothing to do" in feeding.all_said
     feeding.send(waves(100, first=600))
     assert feeding.run() == Outcome.UNUSABLE_DATA
-    assert "100 usable samples in 100 records of topic raw beyond offsets 0:0-600" in feeding.said[-1]
+    assert "100 usable samples in 100 records of topic raw beyond offsets 0:0-600" in feeding.all_said
     feeding.send(waves(500, first=700))
     feeding.run()
     assert feeding.store.versions()[1].tags["stream_ae.offsets"] == "0:600-1200"
@@ -181,7 +185,7 @@ def test_a_version_that_is_trained_again_has_the_same_weights_whatever_was_said_
     training = feeding.settings.training.model_copy(update={"seed": 5, "window": 16})
     feeding.settings = feeding.settings.model_copy(update={"training": training})
     assert feeding.ask(like="1") == Outcome.PROMOTED
-    assert "version 1 came out again with the same weights" in feeding.said[-1]
+    assert "version 1 came out again with the same weights" in feeding.all_said
     assert len(feeding.store.versions()) == 1
 
 
@@ -205,7 +209,7 @@ def test_a_version_whose_records_are_gone_cannot_be_trained_again(feeding: Feedi
     feeding.run()
     feeding.broker.delete_records(Partition("raw", 0), 1)
     assert feeding.ask(like="1") == Outcome.UNUSABLE_DATA
-    assert "records 0-1 of topic raw, partition 0 are gone: retention" in feeding.said[-1]
+    assert "records 0-1 of topic raw, partition 0 are gone: retention" in feeding.all_said
 
 
 def test_a_version_that_does_not_say_how_it_was_trained_cannot_be_trained_again(
@@ -217,7 +221,7 @@ def test_a_version_that_does_not_say_how_it_was_trained_cannot_be_trained_again(
     save(replace(load(folder), lineage={"source": "pump.csv"}), folder)
     feeding.store.register(folder, {}, {})
     assert feeding.ask(like="2") == Outcome.UNUSABLE_DATA
-    assert "version 2 does not say on which records" in feeding.said[-1]
+    assert "version 2 does not say on which records" in feeding.all_said
 
 
 def test_the_summary_tells_span_counts_verdict_version_and_workers(feeding: Feeding) -> None:
@@ -247,7 +251,7 @@ def test_a_stuck_sensor_is_left_out_and_said_and_the_next_version_knows_what_is_
     feeding.send(np.repeat(waves(1, first=930), 600, axis=0))
     feeding.set(since="last")
     assert feeding.run() == Outcome.UNUSABLE_DATA
-    assert "2 channels that usually move stand still in 95% of what was collected" in feeding.said[-1]
+    assert "2 channels that usually move stand still in 95% of what was collected" in feeding.all_said
     feeding.set(check_data=False)
     assert feeding.run() != Outcome.UNUSABLE_DATA
 
@@ -258,7 +262,7 @@ def test_a_version_that_was_trained_without_a_stuck_sensor_comes_out_again(feedi
     feeding.send(x)
     feeding.run()
     feeding.ask(like="1")
-    assert "version 1 came out again with the same weights" in feeding.said[-1]
+    assert "version 1 came out again with the same weights" in feeding.all_said
 
 
 def _noise(count: int) -> Float32:
@@ -276,5 +280,5 @@ def _noise(count: int) -> Float32:
 def test_garbage_is_refused_with_the_reason(feeding: Feeding, x: Float32, problem: str) -> None:
     feeding.send(x)
     assert feeding.run() == Outcome.UNUSABLE_DATA
-    assert problem in feeding.said[-1]
+    assert problem in feeding.all_said
     assert feeding.store.versions() == []

@@ -40,6 +40,24 @@ def test_one_criterion_that_is_worse_keeps_the_champion_and_is_named(challenger:
     assert judged.reason == f"worse: {named}"
 
 
+@pytest.mark.parametrize(
+    ("labelled", "named"),
+    [
+        ({"anomaly": 0.5, "normal": 0.1}, "labelled anomalies found 0.5 against the champion's 0.75 (limit 0.6925)"),
+        ({"anomaly": 0.8, "normal": 0.2}, "labelled normal flagged 0.2 against the champion's 0.1 (limit 0.105)"),
+    ],
+)
+def test_what_operators_labelled_must_not_be_judged_worse(labelled: dict[str, float], named: str) -> None:
+    champion = replace(GOOD, labelled={"anomaly": 0.75, "normal": 0.1})
+    judged = verdict(replace(GOOD, labelled=labelled), champion, 0.05, 0.005)
+    assert judged.reason == f"worse: {named}"
+    assert verdict(replace(GOOD, labelled={"anomaly": 0.7, "normal": 0.0}), champion, 0.05, 0.005).promote
+
+
+def test_labels_decide_nothing_about_a_first_version() -> None:
+    assert verdict(replace(GOOD, labelled={"anomaly": 0.0, "normal": 1.0}), None, 0.05, 0.005).promote
+
+
 def test_what_is_within_the_tolerance_is_promoted() -> None:
     near = Evaluation(0.52, 0.01, 5000, {"spike": 0.88, "shift": 0.68}, 3.0)
     assert verdict(near, GOOD, 0.05, 0.005).promote
