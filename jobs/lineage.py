@@ -64,8 +64,8 @@ def lineage_of(settings: Settings, span: Span, collected: Collected, champion: L
 
 
 def tags_of(lineage: Mapping[str, str]) -> dict[str, str]:
-    """What people look at: without what may be long."""
-    return {name: text for name, text in lineage.items() if name not in (LEFT_OUT, STILL)}
+    """What stands beside a version in a list of them; all of it is in its configuration, and in the run's dataset."""
+    return {name: lineage[name] for name in (f"{TAG}topic", OFFSETS, PARENT) if name in lineage}
 
 
 def still_text(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, str]:

@@ -26,11 +26,11 @@ from stream_ae.cli.demo.life import PIPELINE
 
 DOCS = Path(__file__).parents[1] / "docs"
 CHROMIUM = os.environ.get("CHROMIUM", "chromium")
-WIDTH, HEIGHT = 1900, 1000
+WIDTH, HEIGHT = 1900, 1500
 # A panel of MLflow's own that offers an assistant stands on the right of every page, however wide.
 PAGE_WIDTH = 1410
 # Of the page's own clock: its scripts fetch, draw and settle within this.
-SETTLED_MS = 20_000
+SETTLED_MS = 60_000
 LOOK_EVERY_S, TAKEN_WITHIN_S = 1.0, 120.0
 
 

@@ -76,6 +76,12 @@ def channels_of(folder: Path) -> list[str]:
     return _channels(read_config(folder), folder)
 
 
+def lineage_of(folder: Path) -> dict[str, str]:
+    """What the version says of how it was made. Raises ModelError if the folder is not a version."""
+    found = read_config(folder).get("lineage")
+    return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The version's `config.json` as plain JSON. Raises ModelError if the folder is not a version."""
     file = folder / "config.json"

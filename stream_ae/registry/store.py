@@ -17,7 +17,7 @@ from stream_ae.errors import ModelError
 from stream_ae.records import ModelVersion
 from stream_ae.registry.dataset import dataset_of
 from stream_ae.registry.experiment import experiment_id
-from stream_ae.registry.packaging import DATA_PATH, Place, channels_of, packaged, parameters
+from stream_ae.registry.packaging import DATA_PATH, Place, channels_of, lineage_of, packaged, parameters
 from stream_ae.registry.tracking import bounded, connect, over_http, says_exists, says_missing
 from stream_ae.settings import MlflowSettings
 
@@ -131,7 +131,7 @@ class MlflowStore:
         )
 
     def _log_dataset(self, run_id: str, folder: Path, tags: Mapping[str, str]) -> None:
-        dataset = dataset_of(tags, channels_of(folder))
+        dataset = dataset_of({**lineage_of(folder), **tags}, channels_of(folder))
         if dataset is not None:
             self._client.log_inputs(run_id, [dataset])
 
