@@ -6,19 +6,16 @@ P(score > s) = 10^-s is what calibration promised of any version. Drift is when 
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 import numpy as np
 
 from stream_ae.histogram import SCORE_BINS, Bins, Counts, merged
+from stream_ae.marginals import stability_index
 from stream_ae.records import Float64
 from stream_ae.settings import MonitorSettings
 
-# So many samples spread as expected are added to those counted: an empty bin is then no infinity, and counts that are
-# spread as expected have an index of 0 as they had.
-PRIOR_SAMPLES = 1.0
 # What is rarer than one in 100 is one bin of its own here. Told apart, 50 scores above 6 of 2000, which is one real
 # anomaly of some servers, had an index of 0.29: that is for the threshold to see, and no reason to learn it as normal.
 DRIFT_BINS = Bins(tuple(edge for edge in SCORE_BINS.edges if edge <= 2.0))
@@ -34,20 +31,10 @@ def expected_shares(bins: Bins = SCORE_BINS) -> Float64:
     return -np.diff(above)
 
 
-def stability_index(counts: Sequence[float], expected: Float64) -> float:
-    """Population stability index of (bins,) counts against (bins,) shares, all of them above 0.
-
-    Sum of (a - e) ln(a / e) over the bins (Siddiqi 2006, Credit Risk Scorecards): never below 0, and 0 for equal
-    shares. The usual reading: below 0.1 nothing, to 0.25 some, above it a shift.
-    """
-    observed = (np.asarray(counts, np.float64) + PRIOR_SAMPLES * expected) / (sum(counts) + PRIOR_SAMPLES)
-    return max(float(((observed - expected) * np.log(observed / expected)).sum()), 0.0)
-
-
 def score_drift(scores: Counts) -> float:
     """The index of scores by `SCORE_BINS` against what calibration promised."""
     kept = len(DRIFT_BINS) - 1
-    return stability_index((*scores[:kept], sum(scores[kept:])), expected_shares(DRIFT_BINS))
+    return float(stability_index((*scores[:kept], sum(scores[kept:])), expected_shares(DRIFT_BINS)))
 
 
 class DriftState(Enum):

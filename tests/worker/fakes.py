@@ -17,11 +17,12 @@ from stream_ae.testing import InMemoryBroker, InMemorySink, InMemorySource, InMe
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
 from stream_ae.worker.worker import Flow, Worker
+from tests.no_bins import NoBins
 
 TURNS = 2000
 
 
-class MeanModel:
+class MeanModel(NoBins):
     """Denoises to the mean of the window; the score is how far the newest sample is from it."""
 
     lookahead = 0
