@@ -68,15 +68,24 @@ class Marginals:
         """(Q, W) how many of (N, Q) values are in each bin; NaN = missing."""
         quantities, bins = self.shape
         # Faster than a search for each quantity: the edges are few. Comparisons with NaN are false.
-        place = (values[:, :, None] >= self._edges).sum(-1)
+        place = np.zeros(values.shape, np.int8)
+        for edge in self._edges:
+            place += values >= edge
         place[np.isnan(values)] = bins - 1
-        place += np.arange(0, quantities * bins, bins)
-        return np.bincount(place.ravel(), minlength=quantities * bins).reshape(self.shape)
+        flat = place + self._first
+        return np.bincount(flat.ravel(), minlength=quantities * bins).reshape(self.shape)
+
+    @cached_property
+    def _first(self) -> Int64:
+        """(Q,) where each quantity's bins begin in a table that is laid flat."""
+        quantities, bins = self.shape
+        return np.arange(0, quantities * bins, bins)
 
     @cached_property
     def _edges(self) -> Float32:
-        edges = np.full((len(self.each), self.shape[1] - 2), np.nan, np.float32)
-        for row, one in zip(edges, self.each, strict=True):
+        """(W - 2, Q), NaN where a quantity has no more."""
+        edges = np.full((self.shape[1] - 2, len(self.each)), np.nan, np.float32)
+        for row, one in zip(edges.T, self.each, strict=True):
             row[: len(one.edges)] = one.edges
         return edges
 
