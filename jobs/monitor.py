@@ -1,4 +1,5 @@
-"""Watch the workers of a pipeline and write to MLflow how each deployed version does; retrain when scores drift.
+"""Watch the workers of a pipeline and write to MLflow how each deployed version does; retrain when scores or inputs
+drift.
 
     python -m jobs.monitor --config stream-ae.yaml
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -22,15 +24,20 @@ from jobs.one_shot import EXIT_CONFIG, TAG
 from jobs.schedule import JobProcess, job_command
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.configuration import load
-from stream_ae.errors import ConfigError, LockHeldError, TransientError
-from stream_ae.ports import ModelSignal, Point, WorkerStatus
+from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
+from stream_ae.marginals import DriftBins
+from stream_ae.models.drift_bins import read_drift_bins
+from stream_ae.ports import ModelSignal, ModelStore, Point, WorkerStatus
 from stream_ae.records import ModelIdentity
+from stream_ae.registry.cache import VersionCache
 from stream_ae.registry.deployed import MlflowRuns
 from stream_ae.registry.drift import DriftLook, DriftState, DriftWatch, RetrainTrigger
+from stream_ae.registry.input_drift import InputLook, InputWatch
 from stream_ae.registry.ledger import Ledger
 from stream_ae.registry.looks import Looks, Seen
 from stream_ae.registry.shadows import shadow_metrics
 from stream_ae.registry.signal import RedisSignal
+from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MonitorSettings, Settings
 from stream_ae.telemetry import Log, set_up_logging
 from stream_ae.worker.stopping import stop_on_signals
@@ -46,16 +53,24 @@ SHADOW = f"{TAG}shadow"
 LOCK_RETRY_S = 5.0
 # Exit codes of `jobs.retrain` after which there is nothing more to try for this drift: promoted, or judged no better.
 ANSWERS = (0, 3)
+# Of a version whose inputs are not watched.
+UNSEEN = InputLook({}, 0, (), DriftState.UNKNOWN, changed=False)
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the monitor talks to; `retrain` starts a retraining and gives its exit code when it has ended."""
+    """What the monitor talks to.
+
+    retrain:  starts a retraining and gives its exit code when it has ended.
+    bins:     what a version remembers of its inputs; raises TransientError while that cannot be had, ModelError if it
+              never can.
+    """
 
     signal: ModelSignal
     ledger: Ledger
     clock: Clock
     retrain: Callable[[], "Future[int]"]
+    bins: Callable[[ModelIdentity], DriftBins | None] = lambda model: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class Monitor:
         self._looks = Looks()
         self._trigger = RetrainTrigger(settings)
         self._watches: dict[str, DriftWatch] = {}
+        self._input_watches: dict[str, InputWatch | None] = {}
+        self._drifting_since: dict[str, int] = {}
         self._in_service: dict[str, ModelIdentity] = {}
         self._in_shadow: dict[str, ModelIdentity] = {}
         self._retraining: _Retraining | None = None
@@ -117,17 +134,22 @@ class Monitor:
         """Somebody else is the monitor: what workers do meanwhile is theirs to write."""
         self._looks.forget()
         self._watches.clear()
+        self._input_watches.clear()
+        self._drifting_since.clear()
         self._in_service.clear()
         self._in_shadow.clear()
         self._world.ledger.reopen()
 
     def _judge(self, seen: Seen, at_ms: int) -> None:
         drift = self._watches.setdefault(seen.model.digest, DriftWatch(self._settings)).look(seen.scores)
+        watch = self._input_watch(seen.model)
+        inputs = watch.look(seen.inputs, seen.latents) if watch is not None else UNSEEN
         psi = {} if math.isnan(drift.psi) else {"score_psi": drift.psi}
-        self._world.ledger.note(seen.model, Point(at_ms, {**seen.metrics, **psi}))
-        if drift.changed:
-            self._tell(seen.model, drift, at_ms)
-        if drift.state is DriftState.DRIFTING and self._retraining is None:
+        self._world.ledger.note(seen.model, Point(at_ms, {**seen.metrics, **psi, **inputs.metrics}))
+        causes = _causes(drift, inputs)
+        if drift.changed or inputs.changed:
+            self._tell(seen.model, causes, at_ms)
+        if causes and self._retraining is None:
             self._retrain(seen.model, at_ms)
 
     def _shadows(
@@ -146,17 +168,33 @@ class Monitor:
         self._in_shadow = now
         return now
 
-    def _tell(self, model: ModelIdentity, drift: DriftLook, at_ms: int) -> None:
-        if drift.state is not DriftState.DRIFTING:
+    def _input_watch(self, model: ModelIdentity) -> InputWatch | None:
+        """None for a version without bins, and while MLflow, which has them, is away."""
+        if model.digest not in self._input_watches:
+            try:
+                bins = self._world.bins(model)
+            except TransientError as error:
+                log.debug("drift bins not read", version=model.version, reason=str(error))
+                return None
+            except ModelError as error:
+                log.warning("inputs not watched", version=model.version, reason=str(error))
+                bins = None
+            self._input_watches[model.digest] = InputWatch(bins, self._settings) if bins is not None else None
+        return self._input_watches[model.digest]
+
+    def _tell(self, model: ModelIdentity, causes: list[str], at_ms: int) -> None:
+        if not causes:
             # Also of an alert that the monitor before this one has left.
+            self._drifting_since.pop(model.digest, None)
             self._world.ledger.tag(model, ALERT, "")
             self._trigger.rearm(model.digest)
-            log.info("scores as calibrated", version=model.version, psi=drift.psi)
+            log.info("no drift", version=model.version)
             return
-        alert = f"drift since {_written(at_ms)}: PSI {drift.psi:.2f} of {drift.samples} scores"
+        since_ms = self._drifting_since.setdefault(model.digest, at_ms)
+        alert = f"drift since {_written(since_ms)}: {'; '.join(causes)}"
         for name in (ALERT, LAST_ALERT):
             self._world.ledger.tag(model, name, alert)
-        log.warning("scores drift", version=model.version, psi=drift.psi, samples=drift.samples)
+        log.warning("drift", version=model.version, of="; ".join(causes))
 
     def _retrain(self, model: ModelIdentity, at_ms: int) -> None:
         if not self._trigger.due(model.digest, at_ms):
@@ -182,6 +220,8 @@ class Monitor:
         for digest, model in self._in_service.items():
             if digest not in now:
                 self._watches.pop(digest, None)
+                self._input_watches.pop(digest, None)
+                self._drifting_since.pop(digest, None)
                 self._world.ledger.tag(model, ALERT, "")
                 self._world.ledger.leave(model)
         self._in_service = now
@@ -209,6 +249,17 @@ def monitor(world: World, settings: Settings, stop: threading.Event) -> None:
         world.clock.wait(stop, LOCK_RETRY_S)
 
 
+def _causes(drift: DriftLook, inputs: InputLook) -> list[str]:
+    """What drifts, a sentence each."""
+    causes = []
+    if drift.state is DriftState.DRIFTING:
+        causes.append(f"PSI {drift.psi:.2f} of {drift.samples} scores")
+    if inputs.state is DriftState.DRIFTING:
+        worst = ", ".join(inputs.worst) or "within their limits again, not yet below half of them"
+        causes.append(f"PSI of {inputs.samples} inputs: {worst}")
+    return causes
+
+
 def _written(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat()
 
@@ -221,15 +272,22 @@ def _read_ms(told: str) -> int:
         return 0
 
 
+def fetched_bins(store: ModelStore, model: ModelIdentity) -> DriftBins | None:
+    """What a version in the store remembers of its inputs. Raises TransientError, ModelError as of `World.bins`."""
+    with TemporaryDirectory(prefix="stream-ae-monitor-") as folder:
+        return read_drift_bins(VersionCache(Path(folder)).fetch(store, model))
+
+
 def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
     """Monitor the pipeline of `settings` until `stop` is set."""
     clock = SystemClock()
     ledger = Ledger(MlflowRuns(settings.mlflow, settings.pipeline))
     job = JobProcess(job_command("retrain", config), settings.schedule.job_timeout_s)
     signal = RedisSignal(settings.redis, settings.pipeline, clock)
+    bins = partial(fetched_bins, MlflowStore(settings.mlflow, settings.pipeline))
     with closing(signal), ThreadPoolExecutor(1, thread_name_prefix="retrain") as pool:
         try:
-            monitor(World(signal, ledger, clock, partial(pool.submit, job.run)), settings, stop)
+            monitor(World(signal, ledger, clock, partial(pool.submit, job.run), bins), settings, stop)
         finally:
             job.stop()
     log.info("monitor stopped")

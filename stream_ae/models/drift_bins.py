@@ -15,11 +15,12 @@ class _Part(Struct):
     drift_bins: DriftBinsConfig | None = None
 
 
-def read_drift_bins(config: Path) -> DriftBins | None:
-    """The bins in the `config.json` of a version; None if it is from before there were any.
+def read_drift_bins(folder: Path) -> DriftBins | None:
+    """The bins of the version in a folder; None if it is from before there were any.
 
     Raises ModelError if it is not to be read.
     """
+    config = folder / "config.json"
     try:
         text = config.read_bytes()
     except OSError as error:

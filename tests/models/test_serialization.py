@@ -39,7 +39,7 @@ def test_everything_travels_in_the_folder(detector: Detector, folder: Path) -> N
     assert again.units == ("K", "", "Pa")
     assert again.threshold == detector.threshold
     assert again.lineage == {"source": "test"}
-    assert again.drift_bins == detector.drift_bins == read_drift_bins(folder / CONFIG)
+    assert again.drift_bins == detector.drift_bins == read_drift_bins(folder)
     assert again.identity.digest == folder_digest(folder)
 
 
@@ -48,7 +48,7 @@ def test_a_version_of_schema_4_is_read_as_without_drift_bins(folder: Path) -> No
     del config["drift_bins"]
     (folder / CONFIG).write_text(json.dumps(config | {"schema": 4}))
     assert load(folder).drift_bins is None
-    assert read_drift_bins(folder / CONFIG) is None
+    assert read_drift_bins(folder) is None
 
 
 def test_drift_bins_that_contradict_the_channels_or_themselves_are_refused(folder: Path) -> None:
