@@ -1,5 +1,6 @@
 """What a worker counts of inputs and latent codes, for the monitor to tell drift by: some of them, at little cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,12 +11,14 @@ from stream_ae.marginals import DriftBins, Table, inputs_of
 from stream_ae.records import Float32, Int64
 from stream_ae.worker.inference import Answer
 
-# Of one batch so many values of channels are counted, or so many frames; those of several small batches at once, for
-# a count costs as much as answering ten samples. Together under 1 % of what answers cost: test_counting_bench.py.
-MOST_VALUES, MOST_FRAMES, MOST_BATCHES, VALUES_AT_ONCE = 1024, 8, 16, 4096
-# Codes are encoded once more to be counted, which costs a part of an answer: of one sample in 256, or of one a 16
-# batches where batches are small, and as many at once as are cheaper together.
-CODES_OF, CODES_OF_BATCHES = 256, 16
+# Batches are kept and looked at many at once: a look costs as much as answering ten samples, however few are counted.
+BATCHES_AT_ONCE, VALUES_AT_ONCE = 64, 1 << 21
+# Of those so many values of channels are counted, or so many frames.
+MOST_VALUES, MOST_FRAMES = 2048, 8
+# Codes are encoded once more to be counted, which costs a part of an answer: of one sample in 512, or one in 16 batches
+# where those are small, and as many at once as are cheaper together. All in all under 1 % of what answers cost:
+# tests/benchmarks/test_counting_bench.py.
+CODES_OF, CODES_OF_BATCHES = 512, 16
 CODES_AT_ONCE, MOST_GATHERED = 64, 1 << 18
 
 
@@ -31,59 +34,69 @@ class Counted:
     inputs: Int64 = field(default_factory=nothing)
     latents: Int64 = field(default_factory=nothing)
 
+    def __bool__(self) -> bool:
+        return len(self.inputs) > 0 or len(self.latents) > 0
+
     def and_also(self, other: "Counted") -> "Counted":
         return Counted(_sum(self.inputs, other.inputs), _sum(self.latents, other.latents))
 
 
-class DriftCounter:
-    """Counts answered windows, on the thread that answers them. What is gathered and not yet counted goes with its
-    model.
+NOTHING = Counted()
 
-    Which of a batch is drawn: batches are laid out by stream, and every k-th window could be of one stream alone.
+
+class DriftCounter:
+    """Counts answered windows, on the thread that answers them. What is kept and not yet counted goes with its model.
+
+    Which of the windows is drawn: batches are laid out by stream, and every k-th could be of one stream alone.
     """
 
     def __init__(self) -> None:
         self._random = np.random.default_rng(0)
         self._model: ServedModel | None = None
-        self._inputs, self._windows = _Gathered(), _Gathered()
+        self._batches, self._codes = _Gathered(), _Gathered()
         self._codes_owed = 0.0
 
     def counted(self, work: Work, answer: Answer) -> Counted:
-        """What is to be counted of the windows that were answered; not those that failed or were answered before."""
+        """What is to be counted now that a batch was answered; of no windows that failed or were answered before."""
         model, windows = work.model, work.windows
-        bins = model.drift_bins
-        if bins is None:
-            return Counted()
         if model is not self._model:
-            self._model, self._inputs, self._windows = model, _Gathered(), _Gathered()
-        left_out = [*answer.failed, *work.rewound.tolist()]
-        if left_out:
-            windows = np.delete(windows, left_out, axis=0)
-        inputs = self._count_inputs(model, bins, windows)
-        # Where the model failed on some windows it is not asked about any once more.
-        codes = answer.smooth and len(windows) > 0 and len(bins.latents) > 0
-        return Counted(inputs, self._count_codes(model, bins, windows) if codes else nothing())
+            self._model, self._batches, self._codes = model, _Gathered(), _Gathered()
+        if answer.failed or len(work.rewound):
+            windows = np.delete(windows, [*answer.failed, *work.rewound.tolist()], axis=0)
+        self._batches.add(windows)
+        if self._batches.count < BATCHES_AT_ONCE and self._batches.values < VALUES_AT_ONCE:
+            return NOTHING
+        bins, kept = model.drift_bins, self._batches.taken()
+        if bins is None:
+            return NOTHING
+        # Where the model has just failed on something it is not asked again.
+        codes = answer.smooth and len(bins.latents) > 0
+        return Counted(self._inputs(model, bins, kept), self._latents(model, bins, kept) if codes else nothing())
 
-    def _count_inputs(self, model: ServedModel, bins: DriftBins, windows: Float32) -> Int64:
-        most = MOST_FRAMES if model.frame else max(MOST_VALUES // windows.shape[1], 1)
-        target = windows[:, :, windows.shape[2] - 1 - model.lookahead]
-        # A copy in either case: a view would keep the whole batch in memory.
-        few = target[self._drawn(len(target), most)] if len(target) > most else target.copy()
-        self._inputs.add(inputs_of(few, model.frame))
-        full = self._inputs.values >= VALUES_AT_ONCE or self._inputs.batches >= MOST_BATCHES
-        return bins.inputs.counts(self._inputs.taken()) if full else nothing()
+    def _inputs(self, model: ServedModel, bins: DriftBins, batches: Sequence[Float32]) -> Int64:
+        newest = batches[0].shape[2] - 1 - model.lookahead
+        most = MOST_FRAMES if model.frame else max(MOST_VALUES // batches[0].shape[1], 1)
+        return bins.inputs.counts(inputs_of(self._drawn([part[:, :, newest] for part in batches], most), model.frame))
 
-    def _count_codes(self, model: ServedModel, bins: DriftBins, windows: Float32) -> Int64:
-        self._codes_owed += max(len(windows) / CODES_OF, 1 / CODES_OF_BATCHES)
+    def _latents(self, model: ServedModel, bins: DriftBins, batches: Sequence[Float32]) -> Int64:
+        self._codes_owed += max(sum(map(len, batches)) / CODES_OF, len(batches) / CODES_OF_BATCHES)
         now = int(self._codes_owed)
+        self._codes_owed -= now
         if now:
-            self._codes_owed -= now
-            self._windows.add(windows[self._drawn(len(windows), now)])
-        full = self._windows.rows >= CODES_AT_ONCE or self._windows.values >= MOST_GATHERED
-        return bins.latents.counts(model.latents(self._windows.taken())) if full else nothing()
+            self._codes.add(self._drawn(batches, now))
+        if self._codes.rows < CODES_AT_ONCE and self._codes.values < MOST_GATHERED:
+            return nothing()
+        return bins.latents.counts(model.latents(np.concatenate(self._codes.taken())))
 
-    def _drawn(self, of: int, count: int) -> Int64:
-        return self._random.integers(of, size=count)
+    def _drawn(self, batches: Sequence[Float32], most: int) -> Float32:
+        """At most so many of all their rows."""
+        ends = np.cumsum([len(part) for part in batches])
+        if ends[-1] <= most:
+            return np.concatenate(batches)
+        row = np.sort(self._random.integers(ends[-1], size=most))
+        split = np.searchsorted(row, ends)
+        begins = zip(batches, (0, *ends[:-1].tolist()), (0, *split[:-1].tolist()), split.tolist(), strict=True)
+        return np.concatenate([part[row[low:high] - first] for part, first, low, high in begins if high > low])
 
 
 class _Gathered:
@@ -94,7 +107,7 @@ class _Gathered:
         self.rows = self.values = 0
 
     @property
-    def batches(self) -> int:
+    def count(self) -> int:
         return len(self._parts)
 
     def add(self, part: Float32) -> None:
@@ -102,9 +115,8 @@ class _Gathered:
         self.rows += len(part)
         self.values += part.size
 
-    def taken(self) -> Float32:
-        found = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
-        self._parts, self.rows, self.values = [], 0, 0
+    def taken(self) -> list[Float32]:
+        found, self._parts, self.rows, self.values = self._parts, [], 0, 0
         return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from stream_ae.flow.pipeline import Work
 from stream_ae.histogram import SCORE_BINS, Counts
-from stream_ae.worker.counting import Counted
+from stream_ae.worker.counting import NOTHING, Counted
 from stream_ae.worker.inference import Answer
 
 
@@ -41,4 +41,4 @@ class InFlight:
 
     def counted(self) -> Counted:
         """Of inputs and latent codes; it must be done."""
-        return self.answer.result().counted if self.answer is not None else Counted()
+        return self.answer.result().counted if self.answer is not None else NOTHING

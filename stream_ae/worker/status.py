@@ -9,7 +9,7 @@ from stream_ae.histogram import SCORE_BINS, Counts, merged
 from stream_ae.ports import Health, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity, Partition
 from stream_ae.telemetry import LATENCY_BINS
-from stream_ae.worker.counting import Counted, table_of
+from stream_ae.worker.counting import NOTHING, Counted, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _State:
     lost: int = 0
     draining: bool = False
     scores: Counts = SCORE_BINS.nothing
-    counted: Counted = field(default_factory=Counted)
+    counted: Counted = NOTHING
     latencies: list[int] = field(default_factory=lambda: list(LATENCY_BINS.nothing))
     shadow: ShadowStatus | None = None
 
@@ -58,7 +58,7 @@ class StatusBoard:
             self._state.swapped_ms = self._clock.wall_ms()
             self._state.first_batch_ms = 0
             self._state.scores = SCORE_BINS.nothing
-            self._state.counted = Counted()
+            self._state.counted = NOTHING
 
     def profiled(self, profiles: ModelIdentity) -> None:
         """`profiles` are in service from the next batch on."""
@@ -71,7 +71,7 @@ class StatusBoard:
             self._state.shadow = shadow
 
     def answered(
-        self, model: ModelIdentity, totals: Totals, scores: Counts = SCORE_BINS.nothing, counted: Counted | None = None
+        self, model: ModelIdentity, totals: Totals, scores: Counts = SCORE_BINS.nothing, counted: Counted = NOTHING
     ) -> None:
         """A batch of `model` was produced, with so many scores in each bin, and so many inputs and codes in theirs."""
         with self._lock:
@@ -80,7 +80,7 @@ class StatusBoard:
             if self._state.model != model:
                 return
             self._state.scores = merged((self._state.scores, scores))
-            if counted is not None:
+            if counted:
                 self._state.counted = self._state.counted.and_also(counted)
             if self._state.first_batch_ms == 0:
                 self._state.first_batch_ms = self._clock.wall_ms()

@@ -10,11 +10,11 @@ from stream_ae.records import Float32, Inference, ModelIdentity
 from stream_ae.settings import BatchSettings, DecodeSettings, Settings
 from stream_ae.testing import ManualClock
 from stream_ae.worker.counting import (
+    BATCHES_AT_ONCE,
     CODES_AT_ONCE,
     CODES_OF,
-    MOST_BATCHES,
+    MOST_FRAMES,
     MOST_VALUES,
-    VALUES_AT_ONCE,
     Counted,
     DriftCounter,
 )
@@ -58,18 +58,18 @@ def counted_of(model: MeanModel, windows: Float32, counter: DriftCounter, failed
 
 def test_every_input_of_small_batches_is_counted_some_batches_at_once() -> None:
     counter, model = DriftCounter(), Remembering()
-    for _ in range(MOST_BATCHES - 1):
+    for _ in range(BATCHES_AT_ONCE - 1):
         assert not len(counted_of(model, windows_of(3, 20.0), counter).inputs)
-    assert counted_of(model, windows_of(3, -1.0), counter).inputs.tolist() == [[3, 0, 3 * (MOST_BATCHES - 1), 0]]
+    assert counted_of(model, windows_of(3, -1.0), counter).inputs.tolist() == [[3, 0, 3 * (BATCHES_AT_ONCE - 1), 0]]
 
 
-def test_of_a_large_batch_some_are_counted_whichever_stream_they_are_of() -> None:
-    windows = windows_of(4096, 0.0)
+def test_of_many_windows_some_are_counted_whichever_stream_they_are_of() -> None:
+    windows = windows_of(1024, 0.0)
     windows[::2] = 20.0
     counter, model = DriftCounter(), Remembering()
-    counts = [counted_of(model, windows, counter).inputs for _ in range(VALUES_AT_ONCE // MOST_VALUES)]
-    below, at_0, at_20, missing = counts[-1][0].tolist()
-    assert (below, at_0 + at_20, missing) == (0, VALUES_AT_ONCE, 0)
+    counts = [counted_of(model, windows, counter).inputs for _ in range(BATCHES_AT_ONCE)][-1]
+    below, at_0, at_20, missing = counts[0].tolist()
+    assert (below, at_0 + at_20, missing) == (0, MOST_VALUES, 0)
     assert at_0 == pytest.approx(at_20, rel=0.2)
 
 
@@ -77,7 +77,7 @@ def test_windows_that_the_model_failed_on_are_not_counted_and_their_codes_not_as
     counter, model = DriftCounter(), Remembering()
     windows = windows_of(1000, 20.0)
     windows[:500] = -1.0
-    found = [counted_of(model, windows, counter, failed=tuple(range(500))) for _ in range(MOST_BATCHES)]
+    found = [counted_of(model, windows, counter, failed=tuple(range(500))) for _ in range(BATCHES_AT_ONCE)]
     counts = np.sum([part.inputs for part in found if len(part.inputs)], axis=0)
     assert counts[0, [0, 1, 3]].tolist() == [0, 0, 0]
     assert counts[0, 2] > 0
@@ -86,20 +86,21 @@ def test_windows_that_the_model_failed_on_are_not_counted_and_their_codes_not_as
 
 def test_codes_are_counted_of_some_samples_many_at_once() -> None:
     counter, model = DriftCounter(), Remembering()
-    batches = CODES_AT_ONCE
-    for _ in range(batches - 1):
-        assert not len(counted_of(model, windows_of(CODES_OF, 1.0), counter).latents)
-    assert counted_of(model, windows_of(CODES_OF, 9.0), counter).latents.tolist() == [[batches - 1, 1, 0]]
-    assert model.asked == CODES_AT_ONCE
+    batches = 2 * BATCHES_AT_ONCE
+    assert batches * 1024 // CODES_OF == 4 * CODES_AT_ONCE
+    found = [counted_of(model, windows_of(1024, 1.0 + 8 * (k // 64 % 2)), counter).latents for k in range(batches)]
+    below, above, missing = np.sum([part for part in found if len(part)], axis=0)[0].tolist()
+    assert (below, above, missing) == (2 * CODES_AT_ONCE, 2 * CODES_AT_ONCE, 0)
+    assert model.asked == 4 * CODES_AT_ONCE
 
 
 def test_what_was_gathered_for_one_version_is_not_counted_for_the_next() -> None:
     counter = DriftCounter()
-    for _ in range(MOST_BATCHES - 1):
+    for _ in range(BATCHES_AT_ONCE - 1):
         counted_of(Remembering("1"), windows_of(1, 20.0), counter)
     second = Remembering("2")
-    found = [counted_of(second, windows_of(1, -1.0), counter).inputs for _ in range(MOST_BATCHES)]
-    assert [part.tolist() for part in found if len(part)] == [[[MOST_BATCHES, 0, 0, 0]]]
+    found = [counted_of(second, windows_of(1, -1.0), counter).inputs for _ in range(BATCHES_AT_ONCE)]
+    assert [part.tolist() for part in found if len(part)] == [[[BATCHES_AT_ONCE, 0, 0, 0]]]
 
 
 def test_a_version_without_bins_is_not_counted() -> None:
@@ -124,8 +125,8 @@ def test_frames_are_counted_by_mean_and_contrast() -> None:
     counter, model = DriftCounter(), Frames(window=1)
     checks = np.tile(np.array([0, 2, 0, 2], np.float32)[:, None], (1, 1, 1))
     assert inputs_of(checks[..., 0], (1, 2, 2)).tolist() == [[1.0, 1.0]]
-    found = [counted_of(model, checks, counter).inputs for _ in range(MOST_BATCHES)][-1]
-    assert found.tolist() == [[0, MOST_BATCHES, 0], [0, MOST_BATCHES, 0]]
+    found = [counted_of(model, checks, counter).inputs for _ in range(BATCHES_AT_ONCE)][-1]
+    assert found.tolist() == [[0, MOST_FRAMES, 0], [0, MOST_FRAMES, 0]]
 
 
 def test_a_new_version_begins_at_0_and_what_the_old_one_had_in_flight_is_not_its() -> None:
@@ -142,7 +143,7 @@ def test_a_new_version_begins_at_0_and_what_the_old_one_had_in_flight_is_not_its
 
 def test_samples_that_are_read_again_to_rebuild_windows_are_not_counted_again() -> None:
     clock = ManualClock(moves_itself=True)
-    settings = Settings(decode=DecodeSettings(max_clock_skew_s=1e6), batch=BatchSettings(max_records=50))
+    settings = Settings(decode=DecodeSettings(max_clock_skew_s=1e6), batch=BatchSettings(max_records=25))
     broker = broker_with_topics(clock, settings.topics)
     for second in range(2000):
         broker.append("raw", sample(-1.0, second), partition=0)
