@@ -60,7 +60,7 @@ def test_drift_of_one_channel_is_drift_when_it_holds_and_names_it() -> None:
     assert looks[1].worst == (f"calm {psi:.2f} (limit 0.25)",)
 
 
-def test_a_channel_that_differs_by_nature_drifts_only_beyond_twice_that() -> None:
+def test_a_channel_that_differs_by_nature_drifts_only_far_beyond_that() -> None:
     assert [look.state for look in watched(*[table(QUIET, SHIFTED)] * 3)] == [DriftState.QUIET] * 3
     looks = watched(*[table(QUIET, FAR)] * 3)
     assert looks[-1].state is DriftState.DRIFTING
