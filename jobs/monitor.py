@@ -16,17 +16,18 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
 from jobs.one_shot import EXIT_CONFIG, TAG
 from jobs.schedule import JobProcess, job_command
+from jobs.worst import WorstWindows, drawable
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.configuration import load
 from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
-from stream_ae.marginals import DriftBins
-from stream_ae.models.drift_bins import read_drift_bins
+from stream_ae.kafka.driver import open_reader
+from stream_ae.models.about import About, read_about
 from stream_ae.ports import ModelSignal, ModelStore, Point, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.cache import VersionCache
@@ -57,20 +58,29 @@ ANSWERS = (0, 3)
 UNSEEN = InputLook({}, 0, (), DriftState.UNKNOWN, changed=False)
 
 
+class Painter(Protocol):
+    """Who draws what a version flagged; `worst.WorstWindows`."""
+
+    def picture(self, model: ModelIdentity, about: About, start_ms: int, end_ms: int) -> bytes | None:
+        """A PNG of [start_ms, end_ms), None if there is nothing to see. Raises TransientError, ConfigError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What the monitor talks to.
 
     retrain:  starts a retraining and gives its exit code when it has ended.
-    bins:     what a version remembers of its inputs; raises TransientError while that cannot be had, ModelError if it
-              never can.
+    about:    what a version says of itself; raises TransientError while that cannot be had, ModelError if it never can.
+    worst:    draws the worst windows, None: nobody does.
     """
 
     signal: ModelSignal
     ledger: Ledger
     clock: Clock
     retrain: Callable[[], "Future[int]"]
-    bins: Callable[[ModelIdentity], DriftBins | None] = lambda model: None
+    about: Callable[[ModelIdentity], About]
+    worst: Painter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,9 @@ class Monitor:
         self._in_shadow: dict[str, ModelIdentity] = {}
         self._retraining: _Retraining | None = None
         self._redis_away = False
+        self._abouts: dict[str, About | None] = {}
+        self._drawn_ms = world.clock.wall_ms()
+        self._undrawn = False
 
     def serve(self, stop: threading.Event) -> None:
         """Look and write until `stop`, or until Redis is back: meanwhile the lock may have become another's."""
@@ -111,6 +124,7 @@ class Monitor:
                     log.warning("workers not seen", reason=str(error))
                 self._redis_away = True
             self.write()
+            self.draw()
             self._world.clock.wait(stop, self._settings.every_s)
 
     def look(self) -> None:
@@ -171,16 +185,49 @@ class Monitor:
     def _input_watch(self, model: ModelIdentity) -> InputWatch | None:
         """None for a version without bins, and while MLflow, which has them, is away."""
         if model.digest not in self._input_watches:
+            about = self._about(model)
+            if about is None:
+                return None
+            bins = about.drift_bins
+            self._input_watches[model.digest] = InputWatch(bins, self._settings) if bins is not None else None
+        return self._input_watches[model.digest]
+
+    def _about(self, model: ModelIdentity) -> About | None:
+        """None while MLflow, which has it, is away, and for a version that cannot be read."""
+        if model.digest not in self._abouts:
             try:
-                bins = self._world.bins(model)
+                self._abouts[model.digest] = self._world.about(model)
             except TransientError as error:
-                log.debug("drift bins not read", version=model.version, reason=str(error))
+                log.debug("version not read", version=model.version, reason=str(error))
                 return None
             except ModelError as error:
                 log.warning("inputs not watched", version=model.version, reason=str(error))
-                bins = None
-            self._input_watches[model.digest] = InputWatch(bins, self._settings) if bins is not None else None
-        return self._input_watches[model.digest]
+                self._abouts[model.digest] = None
+        return self._abouts[model.digest]
+
+    def draw(self) -> None:
+        """Once in a while, the worst windows of each version in service since the last time."""
+        worst, now_ms = self._world.worst, self._world.clock.wall_ms()
+        if worst is None or self._settings.picture_every_s is None:
+            return
+        begin_ms = self._drawn_ms
+        if now_ms - begin_ms < 1000 * self._settings.picture_every_s:
+            return
+        self._drawn_ms = now_ms
+        for model in self._in_service.values():
+            about = self._about(model)
+            if about is None:
+                continue
+            try:
+                png = worst.picture(model, about, begin_ms, now_ms)
+            except (TransientError, ConfigError) as error:
+                if not self._undrawn:
+                    log.warning("worst windows not drawn", reason=str(error))
+                self._undrawn = True
+                return
+            self._undrawn = False
+            if png is not None:
+                self._world.ledger.picture(model, f"worst/{_written(now_ms).replace(':', '-')}.png", png)
 
     def _tell(self, model: ModelIdentity, causes: list[str], at_ms: int) -> None:
         if not causes:
@@ -221,6 +268,7 @@ class Monitor:
             if digest not in now:
                 self._watches.pop(digest, None)
                 self._input_watches.pop(digest, None)
+                self._abouts.pop(digest, None)
                 self._drifting_since.pop(digest, None)
                 self._world.ledger.tag(model, ALERT, "")
                 self._world.ledger.leave(model)
@@ -272,10 +320,23 @@ def _read_ms(told: str) -> int:
         return 0
 
 
-def fetched_bins(store: ModelStore, model: ModelIdentity) -> DriftBins | None:
-    """What a version in the store remembers of its inputs. Raises TransientError, ModelError as of `World.bins`."""
+def fetched_about(store: ModelStore, model: ModelIdentity) -> About:
+    """What a version in the store says of itself. Raises TransientError, ModelError as of `World.about`."""
     with TemporaryDirectory(prefix="stream-ae-monitor-") as folder:
-        return read_drift_bins(VersionCache(Path(folder)).fetch(store, model))
+        return read_about(VersionCache(Path(folder)).fetch(store, model))
+
+
+def worst_windows(settings: Settings, clock: Clock) -> WorstWindows | None:
+    """Who draws them; None if nobody shall, or can."""
+    if settings.monitor.picture_every_s is None:
+        return None
+    if not drawable():
+        log.warning(
+            "no pictures of the worst windows: matplotlib is not installed; pip install 'stream-ae[local]', or set "
+            "monitor.picture_every_s: null"
+        )
+        return None
+    return WorstWindows(settings, partial(open_reader, settings.kafka, clock))
 
 
 def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
@@ -284,10 +345,11 @@ def run(settings: Settings, config: Path | None, stop: threading.Event) -> int:
     ledger = Ledger(MlflowRuns(settings.mlflow, settings.pipeline))
     job = JobProcess(job_command("retrain", config), settings.schedule.job_timeout_s)
     signal = RedisSignal(settings.redis, settings.pipeline, clock)
-    bins = partial(fetched_bins, MlflowStore(settings.mlflow, settings.pipeline))
+    about = partial(fetched_about, MlflowStore(settings.mlflow, settings.pipeline))
+    worst = worst_windows(settings, clock)
     with closing(signal), ThreadPoolExecutor(1, thread_name_prefix="retrain") as pool:
         try:
-            monitor(World(signal, ledger, clock, partial(pool.submit, job.run), bins), settings, stop)
+            monitor(World(signal, ledger, clock, partial(pool.submit, job.run), about, worst), settings, stop)
         finally:
             job.stop()
     log.info("monitor stopped")

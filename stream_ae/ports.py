@@ -410,6 +410,10 @@ class RunLog(Protocol):
         """Set a tag; an empty value takes it away."""
         ...
 
+    def picture(self, run: DeployedRun, name: str, png: bytes) -> None:
+        """Keep a PNG with the run, as `name`, which may begin with folders; the same name again replaces it."""
+        ...
+
     def close(self, run: DeployedRun) -> None:
         """The version is out of service, until it is opened again."""
         ...

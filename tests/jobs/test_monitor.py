@@ -14,6 +14,7 @@ from jobs.monitor import ALERT, DRIFT_RETRAIN, LAST_ALERT, SHADOW, Monitor, Worl
 from stream_ae.errors import LockHeldError, ModelError, StreamAEError, TransientError
 from stream_ae.histogram import SCORE_BINS, merged
 from stream_ae.marginals import DriftBins, Marginal, Marginals
+from stream_ae.models.about import About
 from stream_ae.ports import Desired, Health, Lease, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.ledger import Ledger
@@ -46,7 +47,7 @@ class Watching:
     def begin(self) -> None:
         """A monitor without memory, as after a restart."""
         self.ledger = Ledger(self.runs)
-        self.world = World(self.signal, self.ledger, self.clock, self._retrain, bins=self._bins)
+        self.world = World(self.signal, self.ledger, self.clock, self._retrain, self._about)
         self.monitor = Monitor(self.world, self.settings)
 
     def look(self, scores: tuple[int, ...] = SCORE_BINS.nothing, inputs: tuple[int, ...] | None = None) -> None:
@@ -78,10 +79,11 @@ class Watching:
     def tags(self, model: ModelIdentity = V1) -> dict[str, str]:
         return self.runs.of(model).tags
 
-    def _bins(self, model: ModelIdentity) -> DriftBins | None:
+    def _about(self, model: ModelIdentity) -> About:
         if self.no_bins is not None:
             raise self.no_bins
-        return DriftBins(Marginals((Marginal("flow", (0.0,), (0.45, 0.45, 0.1), 0.0),)), Marginals())
+        bins = DriftBins(Marginals((Marginal("flow", (0.0,), (0.45, 0.45, 0.1), 0.0),)), Marginals())
+        return About(("flow",), drift_bins=bins)
 
     def _retrain(self) -> "Future[int]":
         self.retrainings.append(Future())
@@ -311,6 +313,44 @@ def test_without_being_asked_for_drift_retrains_nothing() -> None:
         watching.look(DRIFTED)
     assert ALERT in watching.tags()
     assert (watching.retrainings, DRIFT_RETRAIN in watching.tags()) == ([], False)
+
+
+class Drawing:
+    """Draws nothing but what it was asked for; `error` stands for brokers that are away."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[str, ...], int]] = []
+        self.error: StreamAEError | None = None
+
+    def picture(self, model: ModelIdentity, about: About, start_ms: int, end_ms: int) -> bytes | None:
+        if self.error is not None:
+            raise self.error
+        self.asked.append((model.version, about.channels, end_ms - start_ms))
+        return b"png" if len(self.asked) > 1 else None
+
+
+def test_once_an_hour_the_worst_windows_since_the_last_time_go_to_the_version_in_service(watching: Watching) -> None:
+    drawing = Drawing()
+    watching.monitor = Monitor(replace(watching.world, worst=drawing), watching.settings)
+    for _ in range(130):
+        watching.look(QUIET)
+        watching.monitor.draw()
+    assert drawing.asked == [("1", ("flow",), 3_600_000)] * 2
+    ((name, png),) = watching.runs.of(V1).pictures.items()
+    assert (name, png) == ("worst/2023-11-15T00-13-20+00-00.png", b"png")
+
+
+def test_brokers_that_are_away_cost_a_picture_and_are_said_once(
+    watching: Watching, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawing = Drawing()
+    drawing.error = TransientError("no broker answers")
+    watching.monitor = Monitor(replace(watching.world, worst=drawing), watching.settings)
+    for _ in range(130):
+        watching.look(QUIET)
+        watching.monitor.draw()
+    assert [record.message for record in caplog.records].count("worst windows not drawn") == 1
+    assert len(watching.runs.of(V1).points) == 130
 
 
 class StopAfter(threading.Event):

@@ -11,6 +11,7 @@ import torch
 
 from stream_ae.digest import folder_digest
 from stream_ae.errors import DigestError, ModelError
+from stream_ae.models.about import read_about
 from stream_ae.models.images import ImageDetector, is_image_version, load, save
 from stream_ae.models.serialization import CONFIG, WEIGHTS
 from stream_ae.models.serialization import load as load_signal_model
@@ -42,6 +43,7 @@ def test_everything_travels_in_the_folder(detector: ImageDetector, folder: Path)
     assert again.denoiser.choices == detector.denoiser.choices
     assert again.lineage == {"source": "test"}
     assert again.drift_bins == detector.drift_bins is not None
+    assert read_about(folder).frame == detector.frame
     assert (again.identity.name, again.identity.digest) == ("version", folder_digest(folder))
 
 
