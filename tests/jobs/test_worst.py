@@ -28,8 +28,9 @@ READINGS, FRAMES = About(("a", "b")), About(("grey",), (1, 6, 8))
 class Topics:
     """Raw, cleaned and flagged of one partition, filled record by record."""
 
-    def __init__(self, about: About) -> None:
-        self.broker = InMemoryBroker(ManualClock(NOW_MS))
+    def __init__(self, about: About, now_ms: int = NOW_MS) -> None:
+        self.now_ms = now_ms
+        self.broker = InMemoryBroker(ManualClock(now_ms))
         self.about = about
         records = "images" if about.frame else "json"
         self.settings = Settings(decode=DecodeSettings.model_validate({"records": records}))
@@ -39,7 +40,7 @@ class Topics:
 
     def answer(self, raw: bytes, cleaned: bytes, score: float, headers: Headers = ()) -> int:
         """A raw record, a second later than the one before, and its cleaned one; its offset."""
-        offset, at_ms = self.sent, NOW_MS + 1000 * self.sent
+        offset, at_ms = self.sent, self.now_ms + 1000 * self.sent
         self.sent += 1
         self.broker.append("raw", raw, partition=0, timestamp_ms=at_ms, headers=headers)
         ours = ((SCORE, b"%.6g" % score), (FLAG, b"%d" % (score > 2)), (SOURCE, b"raw/0/%d" % offset))
@@ -48,7 +49,7 @@ class Topics:
 
     def reading(self, value: float, score: float = 0.5, stream: str = "s") -> int:
         def record(a: float) -> bytes:
-            when = NOW_MS + 1000 * self.sent
+            when = self.now_ms + 1000 * self.sent
             return json.dumps({"stream": stream, "timestamp": when, "values": {"a": a, "b": 1.0}}).encode()
 
         offset = self.answer(record(value), record(0.0), score)
@@ -60,7 +61,7 @@ class Topics:
         event = {
             "schema": "stream-ae/flagged/1",
             "stream": stream,
-            "timestamp_ms": NOW_MS + 1000 * offset,
+            "timestamp_ms": self.now_ms + 1000 * offset,
             "score": score,
             "threshold": 2.0,
             "p_value": 0.001,
@@ -69,7 +70,7 @@ class Topics:
             "channels": [{"name": "a", "observed": 1.0, "expected": 0.0, "share": 0.9}],
         }
         value = json.dumps(event | other).encode()
-        self.broker.append("flagged", value, partition=0, timestamp_ms=NOW_MS + 1000 * offset)
+        self.broker.append("flagged", value, partition=0, timestamp_ms=self.now_ms + 1000 * offset)
 
     def worst(self, count: int = 4, apart: int = 50) -> list[tuple[int, float]]:
         reader = InMemoryReader(self.broker)
