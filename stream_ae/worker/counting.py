@@ -12,13 +12,13 @@ from stream_ae.records import Float32, Int64
 from stream_ae.worker.inference import Answer
 
 # Batches are kept and looked at many at once: a look costs as much as answering ten samples, however few are counted.
-BATCHES_AT_ONCE, VALUES_AT_ONCE = 64, 1 << 21
+BATCHES_AT_ONCE, VALUES_AT_ONCE = 128, 1 << 22
 # Of those so many values of channels are counted, or so many frames.
 MOST_VALUES, MOST_FRAMES = 2048, 8
-# Codes are encoded once more to be counted, which costs a part of an answer: of one sample in 512, or one in 16 batches
-# where those are small, and as many at once as are cheaper together. All in all under 1 % of what answers cost:
-# tests/benchmarks/test_counting_bench.py.
-CODES_OF, CODES_OF_BATCHES = 512, 16
+# Codes are encoded once more to be counted, which costs a part of an answer: of one sample in 1024, where batches are
+# small of one in 16 of them, and as many at once as are cheaper together. tests/benchmarks/test_counting_bench.py
+# prints what it all costs.
+CODES_OF, CODES_OF_BATCHES = 1024, 16
 CODES_AT_ONCE, MOST_GATHERED = 64, 1 << 18
 
 

@@ -88,7 +88,9 @@ def test_codes_are_counted_of_some_samples_many_at_once() -> None:
     counter, model = DriftCounter(), Remembering()
     batches = 2 * BATCHES_AT_ONCE
     assert batches * 1024 // CODES_OF == 4 * CODES_AT_ONCE
-    found = [counted_of(model, windows_of(1024, 1.0 + 8 * (k // 64 % 2)), counter).latents for k in range(batches)]
+    found = [
+        counted_of(model, windows_of(1024, 1.0 + 8 * (k // BATCHES_AT_ONCE)), counter).latents for k in range(batches)
+    ]
     below, above, missing = np.sum([part for part in found if len(part)], axis=0)[0].tolist()
     assert (below, above, missing) == (2 * CODES_AT_ONCE, 2 * CODES_AT_ONCE, 0)
     assert model.asked == 4 * CODES_AT_ONCE
@@ -143,7 +145,7 @@ def test_a_new_version_begins_at_0_and_what_the_old_one_had_in_flight_is_not_its
 
 def test_samples_that_are_read_again_to_rebuild_windows_are_not_counted_again() -> None:
     clock = ManualClock(moves_itself=True)
-    settings = Settings(decode=DecodeSettings(max_clock_skew_s=1e6), batch=BatchSettings(max_records=25))
+    settings = Settings(decode=DecodeSettings(max_clock_skew_s=1e6), batch=BatchSettings(max_records=10))
     broker = broker_with_topics(clock, settings.topics)
     for second in range(2000):
         broker.append("raw", sample(-1.0, second), partition=0)
