@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from stream_ae.marginals import Table
 from stream_ae.records import ModelIdentity, ModelVersion, OutgoingBatch, Partition, Position, RecordBatch
 
 
@@ -266,6 +267,8 @@ class WorkerStatus:
     scores:       how many calibrated scores were in each of `histogram.SCORE_BINS` since `swapped_ms`.
     latencies:    how many batches were in each of `telemetry.LATENCY_BINS` since the worker started.
     shadow:       a challenger that scores beside `model`, if there is one.
+    inputs:       how many of the samples that were looked at were in each of the version's bins, since `swapped_ms`.
+    latents:      the same of latent codes; see `marginals.Marginals`.
 
     The histograms are empty where a worker of another release says nothing of them.
     """
@@ -289,6 +292,8 @@ class WorkerStatus:
     scores: tuple[int, ...] = ()
     latencies: tuple[int, ...] = ()
     shadow: ShadowStatus | None = None
+    inputs: Table = ()
+    latents: Table = ()
 
 
 class ModelSignal(Protocol):
@@ -403,6 +408,10 @@ class RunLog(Protocol):
 
     def tag(self, run: DeployedRun, name: str, value: str) -> None:
         """Set a tag; an empty value takes it away."""
+        ...
+
+    def picture(self, run: DeployedRun, name: str, png: bytes) -> None:
+        """Keep a PNG with the run, as `name`, which may begin with folders; the same name again replaces it."""
         ...
 
     def close(self, run: DeployedRun) -> None:

@@ -260,8 +260,14 @@ class MonitorSettings(Group):
     drift_psi: Annotated[float, Field(gt=0)] = Field(
         0.25, description="population stability index of the scores that is drift; over when it is below half of that"
     )
+    input_drift_psi: Annotated[float, Field(gt=0)] | None = Field(
+        0.25, description="the same of a channel's inputs, where they do not differ as much by nature; null = no drift"
+    )
     drift_looks: Positive = Field(5, description="drift must hold for so many looks in a row")
     drift_samples: Positive = Field(2000, description="the newest samples that the index is of, at least")
+    picture_every_s: Annotated[float, Field(gt=0)] | None = Field(
+        3600.0, description="a picture of the worst windows goes to MLflow this often (needs matplotlib); null = never"
+    )
     retrain_on_drift: bool = Field(False, description="drift runs a retraining, beside those of the schedule")
     retrain_cooldown_s: Seconds = Field(6 * 3600.0, description="from one retraining for drift to the next, at least")
 

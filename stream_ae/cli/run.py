@@ -132,7 +132,7 @@ def schedule(
 
 
 def monitor(context: typer.Context) -> None:
-    """Write to MLflow how every deployed version does, until SIGTERM or Ctrl-C; retrain where scores drift.
+    """Write to MLflow how every deployed version does, until SIGTERM or Ctrl-C; retrain where scores or inputs drift.
 
     One is in service, others wait until it is gone. monitor.retrain_on_drift is off unless set.
     """

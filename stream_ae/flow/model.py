@@ -3,6 +3,7 @@
 import math
 from typing import Protocol
 
+from stream_ae.marginals import DriftBins
 from stream_ae.records import Float32, Inference, ModelIdentity
 from stream_ae.settings import BatchSettings
 
@@ -41,6 +42,17 @@ class ServedModel(Protocol):
     @property
     def start_threshold(self) -> float:
         """The same for samples whose window reaches back beyond the first sample of their stream."""
+        ...
+
+    @property
+    def drift_bins(self) -> DriftBins | None:
+        """How inputs and codes of its normal samples were spread; None in versions of before that was remembered."""
+        ...
+
+    def latents(self, windows: Float32) -> Float32:
+        """(B, Q) the quantities of the latent codes of windows, as `drift_bins.latents` counts them; costs a part of
+        what `infer` costs.
+        """
         ...
 
     def infer(self, windows: Float32) -> Inference:

@@ -42,6 +42,7 @@ class Work:
     given:      see `Served.given`.
     windows:    (B, C, T) as the model knows them; with B = 0 (only broken records or tombstones) it is not asked.
     oldest_ms:  Kafka time of the oldest record that will leave an output, -1 = none.
+    rewound:    windows of samples that left before and were read again to rebuild state (with look-ahead not all).
     """
 
     served: Served
@@ -51,6 +52,7 @@ class Work:
     tokens: Int64
     profile: Int64
     chunk: Chunk | None
+    rewound: Int64
 
     @property
     def model(self) -> ServedModel:
@@ -311,9 +313,19 @@ class Pipeline:
         oldest_ms = -1
         if chunk is not None and chunk.waiting.any():
             oldest_ms = int(chunk.records.timestamp_ms[chunk.waiting].min())
-        work = Work(serving.served, given, windows, oldest_ms, ready.tokens, profile, chunk)
+        rewound = _rewound(chunk, ready.tokens)
+        work = Work(serving.served, given, windows, oldest_ms, ready.tokens, profile, chunk, rewound)
         self._in_flight.append(work)
         return work
+
+
+def _rewound(chunk: Chunk | None, tokens: Int64) -> Int64:
+    """Places of the tokens whose samples are of records of the chunk that do not leave again."""
+    if chunk is None or chunk.waiting.all():
+        return np.empty(0, np.int64)
+    sample = tokens - chunk.first_token
+    own = np.flatnonzero(sample >= 0)
+    return own[~chunk.waiting[chunk.decoded.samples.row[sample[own]]]]
 
 
 def _without(part: _Decoded, partitions: Collection[int]) -> _Decoded | None:

@@ -1,14 +1,16 @@
 """What `config.json` of a version folder says, read strictly: no key too many, none too few."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from stream_ae.errors import ModelError
+from stream_ae.marginals import input_names
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """Raised when a folder written by this code can no longer be read by the code before it; older ones are read too."""
 
 Config = TypeVar("Config", bound=Struct)
@@ -111,10 +113,26 @@ class ScoringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     start_threshold: float | None = None
 
 
+class MarginalConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one quantity of normal samples was spread, see `marginals.Marginal`."""
+
+    name: str
+    edges: Annotated[tuple[float, ...], Meta(max_length=64)]
+    shares: tuple[Annotated[float, Meta(gt=0, le=1)], ...]
+    usual: Annotated[float, Meta(ge=0)]
+
+
+class DriftBinsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What drift of inputs and of latent codes is told by; since schema 5, of images since 3."""
+
+    inputs: Annotated[tuple[MarginalConfig, ...], Meta(max_length=1024)]
+    latents: Annotated[tuple[MarginalConfig, ...], Meta(max_length=1024)]
+
+
 class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `config.json`."""
 
-    schema: Literal[1, 2, 3, 4] = SCHEMA
+    schema: Literal[1, 2, 3, 4, 5] = SCHEMA
     architecture: ArchitectureConfig
     channels: tuple[str, ...]
     units: tuple[str, ...]
@@ -123,6 +141,7 @@ class VersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     recentre: float
     scoring: ScoringConfig
     denoiser: DenoiserConfig | None = None
+    drift_bins: DriftBinsConfig | None = None
     lineage: dict[str, str]
     weights_sha256: str
 
@@ -159,6 +178,7 @@ def refuse(problems: Mapping[str, bool], where: str) -> None:
 
 def _problems(config: VersionConfig) -> dict[str, bool]:
     count, architecture = len(config.channels), config.architecture
+    inputs = input_names(config.channels, frames=False)
     return {
         f"{count} channels, but {len(config.units)} units": len(config.units) != count,
         f"{count} channels, but the network has {architecture.channels}": architecture.channels != count,
@@ -170,7 +190,19 @@ def _problems(config: VersionConfig) -> dict[str, bool]:
         "two channels of one name": len(set(config.channels)) != count,
         f"span {config.scoring.span} exceeds the window": config.scoring.span > config.window - config.lookahead,
         "the linear view's span exceeds the window": _linear_span(config) > config.window - config.lookahead,
+        "drift bins that do not fit the channels, or no bins at all": not bins_fit(config.drift_bins, inputs),
     }
+
+
+def bins_fit(config: DriftBinsConfig | None, inputs: Sequence[str]) -> bool:
+    """Bins of these inputs, each with edges that ascend and a share for each bin."""
+    if config is None:
+        return True
+    each = [
+        len(one.shares) == len(one.edges) + 2 and all(low < high for low, high in pairwise(one.edges))
+        for one in (*config.inputs, *config.latents)
+    ]
+    return [one.name for one in config.inputs] == list(inputs) and all(each)
 
 
 def _linear_span(config: VersionConfig) -> int:

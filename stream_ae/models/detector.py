@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stream_ae.errors import ModelError
+from stream_ae.marginals import DriftBins, latents_of
 from stream_ae.models.autoencoder import Autoencoder
 from stream_ae.models.blocks import finite
 from stream_ae.models.config import ArchitectureConfig, ChannelChoice
@@ -60,6 +61,7 @@ class Detector:
     identity: ModelIdentity = UNREGISTERED
     denoiser: Denoiser | None = None
     gives_codes: bool = False
+    drift_bins: DriftBins | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -119,6 +121,10 @@ class Detector:
         """The same model; `infer` gives the codes that it went through as well, if they are wanted."""
         return replace(self, gives_codes=wanted)
 
+    def remembering(self, bins: DriftBins) -> "Detector":
+        """The same model, knowing how its normal samples were spread; shares all tensors."""
+        return replace(self, drift_bins=bins)
+
     def beside(self, denoiser: Denoiser) -> "Detector":
         """The same model with this denoiser, on the same device; shares all tensors."""
         return replace(self, denoiser=denoiser)
@@ -167,6 +173,10 @@ class Detector:
         with torch.inference_mode():
             seen = self.network.normaliser.apply(self.tensor(windows))
             return self._code(self.network.autoencoder.encode(seen.x).mode(), seen)
+
+    def latents(self, windows: Float32) -> Float32:
+        """See `ServedModel.latents`: of the latent code alone, for bases are inputs."""
+        return latents_of(self.encode(windows)[:, : self.network.config.latent])
 
     def decode(self, codes: Float32) -> Float32:
         """Codes as `encode` gives them to windows (B, C, T) in the input's units, denoised."""

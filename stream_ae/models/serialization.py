@@ -21,6 +21,7 @@ from stream_ae.models.calibration import TailScale
 from stream_ae.models.config import DenoiserConfig, LinearConfig, ScoringConfig, VersionConfig, decoded, encoded
 from stream_ae.models.denoiser import Denoiser, SideNetwork
 from stream_ae.models.detector import Detector, Network, Signature
+from stream_ae.models.drift_bins import bins_config, bins_of
 from stream_ae.models.linear import LinearView
 from stream_ae.models.normaliser import Normaliser
 from stream_ae.models.scoring import ErrorLevels, LinearScore, Scoring
@@ -63,6 +64,7 @@ def load(folder: Path, device: str = "cpu") -> Detector:
         network=_network(config, tensors, folder / WEIGHTS),
         scoring=_scoring(config.scoring, tensors, str(folder / CONFIG)),
         denoiser=_denoiser(config.denoiser, tensors),
+        drift_bins=bins_of(config.drift_bins),
         lineage=config.lineage,
         identity=ModelIdentity(folder.resolve().name, "0", folder_digest(folder)),
     )
@@ -127,6 +129,7 @@ def _config(detector: Detector, weights_sha256: str) -> VersionConfig:
             start_threshold=scoring.start_threshold,
         ),
         denoiser=_denoiser_config(detector.denoiser),
+        drift_bins=bins_config(detector.drift_bins),
         lineage=dict(detector.lineage),
         weights_sha256=weights_sha256,
     )

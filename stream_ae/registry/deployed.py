@@ -1,11 +1,14 @@
 """How deployed versions do, in MLflow: one run each, in the experiment of the pipeline."""
 
 from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
+from stream_ae.errors import ModelError
 from stream_ae.ports import DeployedRun, Point
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.experiment import experiment_id
@@ -63,6 +66,17 @@ class MlflowRuns:
             except MlflowException as error:
                 if not says_missing(error):
                     raise
+
+    def picture(self, run: DeployedRun, name: str, png: bytes) -> None:
+        place = PurePosixPath(name)
+        folder = None if place.parent == PurePosixPath() else str(place.parent)
+        # Files go through another door of MLflow than runs do, which would take them for a deleted one.
+        with bounded(self._uri, f"picture {name} of run {run.id} not kept"), TemporaryDirectory() as work:
+            if self._client.get_run(run.id).info.lifecycle_stage != "active":
+                raise ModelError(f"run {run.id} is deleted: open it again")
+            file = Path(work) / place.name
+            file.write_bytes(png)
+            self._client.log_artifact(run.id, str(file), folder)
 
     def close(self, run: DeployedRun) -> None:
         with bounded(self._uri, f"run {run.id} not ended"):

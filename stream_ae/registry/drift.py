@@ -6,19 +6,16 @@ P(score > s) = 10^-s is what calibration promised of any version. Drift is when 
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 import numpy as np
 
-from stream_ae.histogram import SCORE_BINS, Bins, Counts, merged
-from stream_ae.records import Float64
+from stream_ae.histogram import SCORE_BINS, Bins, Counts
+from stream_ae.marginals import stability_index
+from stream_ae.records import Float64, Int64
 from stream_ae.settings import MonitorSettings
 
-# So many samples spread as expected are added to those counted: an empty bin is then no infinity, and counts that are
-# spread as expected have an index of 0 as they had.
-PRIOR_SAMPLES = 1.0
 # What is rarer than one in 100 is one bin of its own here. Told apart, 50 scores above 6 of 2000, which is one real
 # anomaly of some servers, had an index of 0.29: that is for the threshold to see, and no reason to learn it as normal.
 DRIFT_BINS = Bins(tuple(edge for edge in SCORE_BINS.edges if edge <= 2.0))
@@ -34,20 +31,10 @@ def expected_shares(bins: Bins = SCORE_BINS) -> Float64:
     return -np.diff(above)
 
 
-def stability_index(counts: Sequence[float], expected: Float64) -> float:
-    """Population stability index of (bins,) counts against (bins,) shares, all of them above 0.
-
-    Sum of (a - e) ln(a / e) over the bins (Siddiqi 2006, Credit Risk Scorecards): never below 0, and 0 for equal
-    shares. The usual reading: below 0.1 nothing, to 0.25 some, above it a shift.
-    """
-    observed = (np.asarray(counts, np.float64) + PRIOR_SAMPLES * expected) / (sum(counts) + PRIOR_SAMPLES)
-    return max(float(((observed - expected) * np.log(observed / expected)).sum()), 0.0)
-
-
 def score_drift(scores: Counts) -> float:
     """The index of scores by `SCORE_BINS` against what calibration promised."""
     kept = len(DRIFT_BINS) - 1
-    return stability_index((*scores[:kept], sum(scores[kept:])), expected_shares(DRIFT_BINS))
+    return float(stability_index((*scores[:kept], sum(scores[kept:])), expected_shares(DRIFT_BINS)))
 
 
 class DriftState(Enum):
@@ -70,44 +57,74 @@ class DriftLook:
     changed: bool
 
 
+class Newest:
+    """The newest looks that hold `samples` together. Tables (..., bins) of one shape; each row counts all samples."""
+
+    def __init__(self, samples: int) -> None:
+        self._wanted = samples
+        self._looks: deque[Int64] = deque()
+        self.samples = 0
+
+    @property
+    def enough(self) -> bool:
+        return self.samples >= self._wanted
+
+    @property
+    def total(self) -> Int64:
+        """Of all looks that are held; there must be one."""
+        found: Int64 = np.sum(self._looks, axis=0)
+        return found
+
+    def add(self, counts: Int64) -> None:
+        self._looks.append(counts)
+        self.samples += samples_in(counts)
+        while self.samples - samples_in(self._looks[0]) >= self._wanted:
+            self.samples -= samples_in(self._looks.popleft())
+
+
+def samples_in(counts: Int64) -> int:
+    """That a table (..., bins) counts."""
+    return int(counts.reshape(-1, counts.shape[-1])[0].sum()) if counts.size else 0
+
+
+class Persistence:
+    """Drift begins with the last of `looks` looks in a row above `limit`, and ends below half of that, so that an index
+    about the limit does not begin and end it time and again.
+    """
+
+    def __init__(self, limit: float, looks: int) -> None:
+        self._limit, self._looks = limit, looks
+        self.state = DriftState.UNKNOWN
+        self._in_a_row = 0
+
+    def see(self, index: float) -> None:
+        # Comparisons with NaN are false: too few samples change nothing.
+        self._in_a_row = self._in_a_row + 1 if index > self._limit else 0
+        if index < self._limit / 2:
+            self.state = DriftState.QUIET
+        elif self._in_a_row >= self._looks:
+            self.state = DriftState.DRIFTING
+
+
 class DriftWatch:
     """Of one version in service. The index is of the newest looks that hold `drift_samples` scores together.
 
-    Drift begins with the last of `drift_looks` looks in a row above `drift_psi`, and ends below half of that, so that
-    an index about the limit does not begin and end it time and again. Looks without new scores do not count.
+    Looks without new scores do not count.
     """
 
     def __init__(self, settings: MonitorSettings) -> None:
-        self._settings = settings
-        self._looks: deque[Counts] = deque()
-        self._state = DriftState.UNKNOWN
-        self._in_a_row = 0
+        self._newest = Newest(settings.drift_samples)
+        self._held = Persistence(settings.drift_psi, settings.drift_looks)
 
     def look(self, scores: Counts) -> DriftLook:
         """`scores` are those since the last look, by `SCORE_BINS`."""
-        before = self._state
+        before = self._held.state
         if any(scores):
-            self._add(scores)
-        counts = merged(self._looks) or SCORE_BINS.nothing
-        samples = sum(counts)
-        psi = score_drift(counts) if samples >= self._settings.drift_samples else math.nan
+            self._newest.add(np.array(scores, np.int64))
+        psi = score_drift(tuple(self._newest.total.tolist())) if self._newest.enough else math.nan
         if any(scores):
-            self._state = self._next(psi)
-        return DriftLook(psi, samples, self._state, self._state is not before)
-
-    def _add(self, scores: Counts) -> None:
-        self._looks.append(scores)
-        held = sum(map(sum, self._looks))
-        while held - sum(self._looks[0]) >= self._settings.drift_samples:
-            held -= sum(self._looks.popleft())
-
-    def _next(self, psi: float) -> DriftState:
-        # Comparisons with NaN are false: too few samples change nothing.
-        limit = self._settings.drift_psi
-        self._in_a_row = self._in_a_row + 1 if psi > limit else 0
-        if psi < limit / 2:
-            return DriftState.QUIET
-        return DriftState.DRIFTING if self._in_a_row >= self._settings.drift_looks else self._state
+            self._held.see(psi)
+        return DriftLook(psi, self._newest.samples, self._held.state, self._held.state is not before)
 
 
 class RetrainTrigger:

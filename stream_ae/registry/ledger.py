@@ -29,6 +29,7 @@ class Ledger:
         self._in_service: set[str] = set()
         self._away = False
         self._dropped = 0
+        self._picture_dropped = False
 
     def note(self, model: ModelIdentity, point: Point) -> None:
         """To be written; the oldest point goes if there are too many."""
@@ -43,6 +44,18 @@ class Ledger:
     def tag(self, model: ModelIdentity, name: str, value: str) -> None:
         """To be set, empty = taken away, once the version has a run."""
         self._tags[model.digest, name] = value
+
+    def picture(self, model: ModelIdentity, name: str, png: bytes) -> None:
+        """Kept with the run at once, or dropped: what an hour looked like is no use a day later."""
+        if model.digest not in self._in_service:
+            return
+        try:
+            self._log.picture(self._runs[model.digest], name, png)
+            self._picture_dropped = False
+        except (TransientError, ModelError) as error:
+            if not self._picture_dropped:
+                log.warning("picture dropped", name=name, reason=str(error))
+            self._picture_dropped = True
 
     def leave(self, model: ModelIdentity) -> None:
         """The version is out of service; noting a point puts it into service again."""

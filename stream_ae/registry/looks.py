@@ -4,9 +4,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from stream_ae.histogram import SCORE_BINS, Bins, Counts, merged
+from stream_ae.marginals import Table
 from stream_ae.ports import WorkerStatus
-from stream_ae.records import ModelIdentity
+from stream_ae.records import Int64, ModelIdentity
 from stream_ae.telemetry import LATENCY_BINS
 
 # A worker is remembered for so long after its last word: one whose status had expired for a while goes on counting.
@@ -15,11 +18,15 @@ FORGET_AFTER_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The workers on one version: metrics by name, and the scores since the look before by `SCORE_BINS`."""
+    """The workers on one version: metrics by name, and what was counted since the look before: scores by `SCORE_BINS`,
+    inputs and latent codes by the bins of the version, in tables without rows where nothing was.
+    """
 
     model: ModelIdentity
     metrics: Mapping[str, float]
     scores: Counts
+    inputs: Int64
+    latents: Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,8 @@ class _Since:
     dead_letters: int
     scores: Counts
     latencies: Counts
+    inputs: Int64
+    latents: Int64
     judged: bool
 
 
@@ -86,7 +95,7 @@ class Looks:
         metrics |= _quantiles("score_p{}", SCORE_BINS, scores)
         latencies = merged([one.latencies for one in since]) or LATENCY_BINS.nothing
         metrics |= _quantiles("latency_p{}_s", LATENCY_BINS, latencies)
-        return Seen(model, metrics, scores)
+        return Seen(model, metrics, scores, _added([one.inputs for one in since]), _added([o.latents for o in since]))
 
     def _since(self, worker: WorkerStatus) -> _Since | None:
         """None for a worker that counted before this monitor looked."""
@@ -102,6 +111,8 @@ class Looks:
             dead_letters=_more(now.dead_letters, old.dead_letters if old else 0),
             scores=_counted(SCORE_BINS, now.scores, () if another or old is None else old.scores),
             latencies=_counted(LATENCY_BINS, now.latencies, old.latencies if old else ()),
+            inputs=_tabled(now.inputs, () if another or old is None else old.inputs),
+            latents=_tabled(now.latents, () if another or old is None else old.latents),
             judged=(begun or not another) and len(now.scores) == len(SCORE_BINS),
         )
 
@@ -145,3 +156,19 @@ def _counted(bins: Bins, now: Counts, before: Counts) -> Counts:
     if len(now) != len(bins):
         return bins.nothing
     return tuple(map(_more, now, before)) if len(before) == len(bins) else now
+
+
+def _tabled(now: Table, before: Table) -> Int64:
+    """Nothing from a worker whose table is none."""
+    if len({len(row) for row in now}) != 1:
+        return np.zeros((0, 0), np.int64)
+    found, old = np.array(now, np.int64), np.array(before, np.int64)
+    return np.maximum(found - old, 0) if found.shape == old.shape else found
+
+
+def _added(tables: Sequence[Int64]) -> Int64:
+    """Of one version's workers: all count by its bins, but for those that have not counted yet."""
+    counted = [table for table in tables if table.size]
+    alike = [table for table in counted if table.shape == counted[0].shape]
+    added: Int64 = np.sum(alike, axis=0) if alike else np.zeros((0, 0), np.int64)
+    return added

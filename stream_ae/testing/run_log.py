@@ -16,6 +16,7 @@ class InMemoryRun:
     began_ms: int
     points: list[Point] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
     in_service: bool = True
     deleted: bool = False
 
@@ -65,6 +66,9 @@ class InMemoryRunLog:
             tags[name] = value
         else:
             tags.pop(name, None)
+
+    def picture(self, run: DeployedRun, name: str, png: bytes) -> None:
+        self._active(run).pictures[name] = png
 
     def close(self, run: DeployedRun) -> None:
         self._active(run).in_service = False

@@ -17,6 +17,7 @@ from stream_ae.training.checkpoint import UNSUPPORTED, Support
 from stream_ae.training.choose import told
 from stream_ae.training.dataset import HeldOut, Split, WindowSet, checked, joined, split
 from stream_ae.training.denoise import with_denoiser
+from stream_ae.training.drift_bins import fitted_bins
 from stream_ae.training.fit import Progress, fit
 from stream_ae.training.latent_map import compression
 from stream_ae.training.linear import fitted_linear
@@ -99,6 +100,7 @@ def train(
     result = calibrated(template, _linear(parts, held_out, options), held_out, options.false_alarm_rate)
     compressed = compression(result.detector, held_out)
     detector = with_denoiser(result.detector, parts, options, support)
+    detector = detector.remembering(fitted_bins(detector, usable, parts))
     report = TrainingReport(
         streams=len(usable),
         rows=sum(len(x) for x in usable),

@@ -9,6 +9,7 @@ from stream_ae.histogram import SCORE_BINS, Counts, merged
 from stream_ae.ports import Health, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity, Partition
 from stream_ae.telemetry import LATENCY_BINS
+from stream_ae.worker.counting import NOTHING, Counted, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class _State:
     lost: int = 0
     draining: bool = False
     scores: Counts = SCORE_BINS.nothing
+    counted: Counted = NOTHING
     latencies: list[int] = field(default_factory=lambda: list(LATENCY_BINS.nothing))
     shadow: ShadowStatus | None = None
 
@@ -56,6 +58,7 @@ class StatusBoard:
             self._state.swapped_ms = self._clock.wall_ms()
             self._state.first_batch_ms = 0
             self._state.scores = SCORE_BINS.nothing
+            self._state.counted = NOTHING
 
     def profiled(self, profiles: ModelIdentity) -> None:
         """`profiles` are in service from the next batch on."""
@@ -67,14 +70,18 @@ class StatusBoard:
         with self._lock:
             self._state.shadow = shadow
 
-    def answered(self, model: ModelIdentity, totals: Totals, scores: Counts = SCORE_BINS.nothing) -> None:
-        """A batch of `model` was produced, with so many scores in each bin."""
+    def answered(
+        self, model: ModelIdentity, totals: Totals, scores: Counts = SCORE_BINS.nothing, counted: Counted = NOTHING
+    ) -> None:
+        """A batch of `model` was produced, with so many scores in each bin, and so many inputs and codes in theirs."""
         with self._lock:
             self._state.totals = totals
             # What was in flight when its version was replaced says nothing of the one in service.
             if self._state.model != model:
                 return
             self._state.scores = merged((self._state.scores, scores))
+            if counted:
+                self._state.counted = self._state.counted.and_also(counted)
             if self._state.first_batch_ms == 0:
                 self._state.first_batch_ms = self._clock.wall_ms()
 
@@ -140,6 +147,8 @@ class StatusBoard:
                 scores=state.scores,
                 latencies=tuple(state.latencies),
                 shadow=state.shadow,
+                inputs=table_of(state.counted.inputs),
+                latents=table_of(state.counted.latents),
             )
 
 

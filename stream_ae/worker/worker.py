@@ -23,8 +23,9 @@ from stream_ae.ports import RecordSource
 from stream_ae.records import Partition, Position
 from stream_ae.settings import Settings
 from stream_ae.telemetry import Log, WorkerMetrics
-from stream_ae.worker.flight import InFlight
-from stream_ae.worker.inference import Answer, Inferrer
+from stream_ae.worker.counting import DriftCounter
+from stream_ae.worker.flight import Counting, InFlight
+from stream_ae.worker.inference import Inferrer
 from stream_ae.worker.progress import Progress, Stage
 from stream_ae.worker.retention import RetentionCheck
 from stream_ae.worker.slot import ModelSlot
@@ -84,6 +85,7 @@ class Worker:
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self.progress = Progress(clock)
         self._inferrer = Inferrer(partial(self.progress.within, Stage.MODEL))
+        self._counter = DriftCounter()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set: wait for a model, then answer records; at the end drain, commit, leave the group.
@@ -266,9 +268,10 @@ class Worker:
             raise InvariantError("the loop turns without a model")
         self._pipeline.use(self._slot.model, self._slot.profiles)
 
-    def _infer(self, work: Work) -> Answer:
+    def _infer(self, work: Work) -> Counting:
         with self._metrics.model_s.time():
-            return self._inferrer.answer(work.model, work.windows)
+            answer = self._inferrer.answer(work.model, work.windows)
+        return Counting(answer, self._counter.counted(work, answer))
 
     def _finish(self, flight: InFlight) -> None:
         try:
@@ -292,7 +295,7 @@ class Worker:
     def _completed(self, flight: InFlight) -> Outputs:
         if flight.answer is None:
             return self._pipeline.complete(flight.work, None)
-        answer = flight.answer.result()
+        answer = flight.answer.result().answer
         if answer.smooth:
             # On windows that hold poison every candidate would be refused.
             self._slot.answered(flight.work.windows, answer.inference.score > flight.work.model.threshold)
@@ -303,7 +306,7 @@ class Worker:
         self._totals = Totals(
             before.records + outputs.records, before.flagged + outputs.flagged_samples, before.dead_letters + dead
         )
-        self._board.answered(work.model.identity, self._totals, flight.scores())
+        self._board.answered(work.model.identity, self._totals, flight.scores(), flight.counted())
         metrics = self._metrics
         metrics.batches.inc()
         metrics.records.inc(outputs.records)

@@ -15,6 +15,7 @@ import pytest
 from stream_ae.flow.pipeline import Pipeline
 from stream_ae.records import Float32, Inference, ModelIdentity, Partition, RecordBatch
 from stream_ae.settings import BatchSettings, Settings
+from tests.no_bins import NoBins
 
 pytestmark = pytest.mark.bench
 
@@ -24,7 +25,7 @@ CHANNELS = tuple(f"sensor_{number}" for number in range(8))
 
 
 @dataclass(frozen=True, eq=False)
-class Echo:
+class Echo(NoBins):
     """A model that costs nothing: says what it saw."""
 
     lookahead: int

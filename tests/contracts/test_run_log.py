@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import pytest
@@ -38,6 +40,10 @@ class World(Protocol):
 
     def shown(self, run: DeployedRun) -> Shown: ...
 
+    def picture(self, run: DeployedRun, name: str) -> bytes:
+        """The file that a person sees; FileNotFoundError if there is none."""
+        ...
+
     def delete(self, run: DeployedRun) -> None:
         """As a person does it by hand."""
         ...
@@ -58,6 +64,11 @@ class InMemoryWorld:
             for name in names
         }
         return Shown(curves, dict(found.tags), found.in_service)
+
+    def picture(self, run: DeployedRun, name: str) -> bytes:
+        if name not in self.log.runs[int(run.id)].pictures:
+            raise FileNotFoundError(name)
+        return self.log.runs[int(run.id)].pictures[name]
 
     def delete(self, run: DeployedRun) -> None:
         self.log.runs[int(run.id)].deleted = True
@@ -81,6 +92,13 @@ class MlflowWorld:
         }
         tags = {name: text for name, text in found.data.tags.items() if name in ("alert", "note")}
         return Shown(curves, tags, found.info.status == "RUNNING")
+
+    def picture(self, run: DeployedRun, name: str) -> bytes:
+        folder = str(PurePosixPath(name).parent)
+        if name not in [file.path for file in self.client.list_artifacts(run.id, folder)]:
+            raise FileNotFoundError(name)
+        with TemporaryDirectory() as work:
+            return Path(self.client.download_artifacts(run.id, name, work)).read_bytes()
 
     def delete(self, run: DeployedRun) -> None:
         self.client.delete_run(run.id)
@@ -156,4 +174,17 @@ def test_a_run_deleted_by_hand_refuses_points_and_opening_makes_another(world: W
     with pytest.raises((ModelError, TransientError)) as caught:
         world.log.write(run, [Point(BEGIN_MS, {"lag": 1.0})])
     assert isinstance(caught.value, ModelError)
+    with pytest.raises(ModelError):
+        world.log.picture(run, "worst/1.png", b"png")
     assert world.log.open(V1, BEGIN_MS).id != run.id
+
+
+def test_a_picture_lies_in_its_folder_and_the_same_name_again_replaces_it(world: World) -> None:
+    run = world.log.open(V1, BEGIN_MS)
+    with pytest.raises(FileNotFoundError):
+        world.picture(run, "worst/2026-11-28T03-00-00+00-00.png")
+    world.log.picture(run, "worst/2026-11-28T03-00-00+00-00.png", b"first")
+    world.log.picture(run, "worst/2026-11-28T03-00-00+00-00.png", b"second")
+    world.log.picture(run, "worst/other.png", b"other")
+    assert world.picture(run, "worst/2026-11-28T03-00-00+00-00.png") == b"second"
+    assert world.picture(run, "worst/other.png") == b"other"

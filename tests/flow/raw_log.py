@@ -11,12 +11,13 @@ from stream_ae.flow.headers import FLAG, MODEL, REASON, SCORE, source_of
 from stream_ae.flow.pipeline import Outputs, Pipeline, Work
 from stream_ae.records import Float32, Inference, ModelIdentity, Partition, Position, RecordBatch
 from stream_ae.settings import Settings
+from tests.no_bins import NoBins
 
 CHANNELS = ("a", "b")
 
 
 @dataclass(frozen=True, eq=False)
-class MeanModel:
+class MeanModel(NoBins):
     """Says that the mean of the window was meant; the score is how far the target's first channel is from it.
 
     shift:  added to what it says of the first channel, so that an answer tells which version it is of.

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from jobs.monitor import ALERT, DRIFT_RETRAIN, LAST_ALERT, SHADOW, Monitor, World, monitor
-from stream_ae.errors import LockHeldError
+from stream_ae.errors import LockHeldError, ModelError, StreamAEError, TransientError
 from stream_ae.histogram import SCORE_BINS, merged
+from stream_ae.marginals import DriftBins, Marginal, Marginals
+from stream_ae.models.about import About
 from stream_ae.ports import Desired, Health, Lease, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.ledger import Ledger
@@ -36,6 +38,7 @@ class Watching:
         self.signal = InMemorySignal(self.redis)
         self.runs = InMemoryRunLog()
         self.retrainings: list[Future[int]] = []
+        self.no_bins: StreamAEError | None = None
         self.worker = WorkerStatus(
             "w", Health.RUNNING, V1, self.clock.wall_ms(), self.clock.wall_ms(), scores=SCORE_BINS.nothing
         )
@@ -44,12 +47,15 @@ class Watching:
     def begin(self) -> None:
         """A monitor without memory, as after a restart."""
         self.ledger = Ledger(self.runs)
-        self.world = World(self.signal, self.ledger, self.clock, self._retrain)
+        self.world = World(self.signal, self.ledger, self.clock, self._retrain, self._about)
         self.monitor = Monitor(self.world, self.settings)
 
-    def look(self, scores: tuple[int, ...] = SCORE_BINS.nothing) -> None:
-        """A minute in which the worker answers records with these scores, then a look."""
+    def look(self, scores: tuple[int, ...] = SCORE_BINS.nothing, inputs: tuple[int, ...] | None = None) -> None:
+        """A minute in which the worker answers records with these scores and inputs, then a look."""
         self.clock.advance(60)
+        if inputs is not None:
+            before = self.worker.inputs or ((0,) * len(inputs),)
+            self.worker = replace(self.worker, inputs=(merged((before[0], inputs)),))
         self.worker = replace(
             self.worker,
             records=self.worker.records + sum(scores),
@@ -62,11 +68,22 @@ class Watching:
 
     def swap(self, model: ModelIdentity) -> None:
         self.worker = replace(
-            self.worker, model=model, swapped_ms=self.clock.wall_ms(), first_batch_ms=0, scores=SCORE_BINS.nothing
+            self.worker,
+            model=model,
+            swapped_ms=self.clock.wall_ms(),
+            first_batch_ms=0,
+            scores=SCORE_BINS.nothing,
+            inputs=(),
         )
 
     def tags(self, model: ModelIdentity = V1) -> dict[str, str]:
         return self.runs.of(model).tags
+
+    def _about(self, model: ModelIdentity) -> About:
+        if self.no_bins is not None:
+            raise self.no_bins
+        bins = DriftBins(Marginals((Marginal("flow", (0.0,), (0.45, 0.45, 0.1), 0.0),)), Marginals())
+        return About(("flow",), drift_bins=bins)
 
     def _retrain(self) -> "Future[int]":
         self.retrainings.append(Future())
@@ -176,6 +193,60 @@ def test_drift_is_an_alert_while_it_holds_and_retrains_once(watching: Watching) 
     assert watching.tags()[LAST_ALERT].startswith("drift since 2023-11-14T")
 
 
+AS_EVER, SHIFTED = (1800, 1800, 400), (0, 3600, 400)
+
+
+def test_a_shift_of_inputs_that_leaves_the_scores_as_they_were_is_an_alert_and_retrains(watching: Watching) -> None:
+    for inputs in (AS_EVER, AS_EVER, SHIFTED, SHIFTED):
+        watching.look(QUIET, inputs)
+    assert (watching.tags(), watching.retrainings) == ({}, [])
+    watching.look(QUIET, SHIFTED)
+    assert watching.tags()[ALERT].split(": ", 1)[1].startswith("PSI of 4000 inputs: flow ")
+    assert len(watching.retrainings) == 1
+    run = watching.runs.of(V1)
+    assert run.metric("input_psi/flow")[-1] == run.metric("input_psi_max")[-1] > 1
+    assert max(run.metric("score_psi")) < 0.01
+    watching.look(QUIET, AS_EVER)
+    assert ALERT not in watching.tags()
+
+
+def test_drift_of_scores_and_of_inputs_is_one_alert_until_both_are_over(watching: Watching) -> None:
+    for _ in range(4):
+        watching.look(DRIFTED, AS_EVER)
+    began = watching.tags()[ALERT].split(": ")[0]
+    for _ in range(3):
+        watching.look(DRIFTED, SHIFTED)
+    alert = watching.tags()[ALERT]
+    assert alert.split(": ")[0] == began
+    assert "6000 scores; PSI of 4000 inputs: flow" in alert
+    watching.look(QUIET, SHIFTED)
+    assert "scores" not in watching.tags()[ALERT]
+    assert len(watching.retrainings) == 1
+    watching.look(QUIET, AS_EVER)
+    assert ALERT not in watching.tags()
+
+
+def test_inputs_are_watched_as_soon_as_mlflow_gives_the_bins(watching: Watching) -> None:
+    watching.no_bins = TransientError("MLflow is away")
+    for _ in range(4):
+        watching.look(QUIET, SHIFTED)
+    assert ALERT not in watching.tags()
+    watching.no_bins = None
+    for _ in range(3):
+        watching.look(QUIET, SHIFTED)
+    assert ALERT in watching.tags()
+
+
+def test_a_version_whose_bins_cannot_be_read_has_its_scores_watched_and_that_is_said_once(
+    watching: Watching, caplog: pytest.LogCaptureFixture
+) -> None:
+    watching.no_bins = ModelError("its files were changed")
+    for _ in range(4):
+        watching.look(DRIFTED, SHIFTED)
+    assert "inputs" not in watching.tags()[ALERT]
+    assert [record.message for record in caplog.records].count("inputs not watched") == 1
+
+
 def test_a_retraining_that_was_no_better_is_not_repeated_while_that_drift_holds(watching: Watching) -> None:
     for _ in range(4):
         watching.look(DRIFTED)
@@ -242,6 +313,44 @@ def test_without_being_asked_for_drift_retrains_nothing() -> None:
         watching.look(DRIFTED)
     assert ALERT in watching.tags()
     assert (watching.retrainings, DRIFT_RETRAIN in watching.tags()) == ([], False)
+
+
+class Drawing:
+    """Draws nothing but what it was asked for; `error` stands for brokers that are away."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[str, ...], int]] = []
+        self.error: StreamAEError | None = None
+
+    def picture(self, model: ModelIdentity, about: About, start_ms: int, end_ms: int) -> bytes | None:
+        if self.error is not None:
+            raise self.error
+        self.asked.append((model.version, about.channels, end_ms - start_ms))
+        return b"png" if len(self.asked) > 1 else None
+
+
+def test_once_an_hour_the_worst_windows_since_the_last_time_go_to_the_version_in_service(watching: Watching) -> None:
+    drawing = Drawing()
+    watching.monitor = Monitor(replace(watching.world, worst=drawing), watching.settings)
+    for _ in range(130):
+        watching.look(QUIET)
+        watching.monitor.draw()
+    assert drawing.asked == [("1", ("flow",), 3_600_000)] * 2
+    ((name, png),) = watching.runs.of(V1).pictures.items()
+    assert (name, png) == ("worst/2023-11-15T00-13-20+00-00.png", b"png")
+
+
+def test_brokers_that_are_away_cost_a_picture_and_are_said_once(
+    watching: Watching, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawing = Drawing()
+    drawing.error = TransientError("no broker answers")
+    watching.monitor = Monitor(replace(watching.world, worst=drawing), watching.settings)
+    for _ in range(130):
+        watching.look(QUIET)
+        watching.monitor.draw()
+    assert [record.message for record in caplog.records].count("worst windows not drawn") == 1
+    assert len(watching.runs.of(V1).points) == 130
 
 
 class StopAfter(threading.Event):

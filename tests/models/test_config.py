@@ -99,7 +99,7 @@ def test_encoding_is_canonical() -> None:
         ({"architecture__latent": "16"}, "latent"),
         ({"architecture__kind": "pickle"}, "pickle"),
         ({"architecture__hidden": [10**9]}, "hidden"),
-        ({"schema": 5}, "schema"),
+        ({"schema": 6}, "schema"),
         ({"architecture__bottleneck": "magic"}, "bottleneck"),
         ({"channels": ["a"]}, "1 channels"),
         ({"channels": ["a", "a"]}, "two channels of one name"),

@@ -13,9 +13,10 @@ import torch
 from stream_ae.digest import folder_digest
 from stream_ae.errors import DigestError, ModelError
 from stream_ae.flow.window import windows_of
+from stream_ae.models.about import read_about
 from stream_ae.models.detector import Detector
 from stream_ae.models.serialization import CONFIG, WEIGHTS, load, save
-from tests.models.meddling import with_tensors
+from tests.models.meddling import with_config, with_tensors
 
 
 @pytest.fixture
@@ -38,7 +39,26 @@ def test_everything_travels_in_the_folder(detector: Detector, folder: Path) -> N
     assert again.units == ("K", "", "Pa")
     assert again.threshold == detector.threshold
     assert again.lineage == {"source": "test"}
+    assert again.drift_bins == detector.drift_bins == read_about(folder).drift_bins
+    assert (read_about(folder).channels, read_about(folder).frame) == (("a", "b", "c"), None)
     assert again.identity.digest == folder_digest(folder)
+
+
+def test_a_version_of_schema_4_is_read_as_without_drift_bins(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_bytes())
+    del config["drift_bins"]
+    (folder / CONFIG).write_text(json.dumps(config | {"schema": 4}))
+    assert load(folder).drift_bins is None
+    assert read_about(folder).drift_bins is None
+
+
+def test_drift_bins_that_contradict_the_channels_or_themselves_are_refused(folder: Path) -> None:
+    bins = json.loads((folder / CONFIG).read_bytes())["drift_bins"]
+    first, *others = bins["inputs"]
+    for wrong in ([], others, [first | {"shares": [1.0]}, *others], [first | {"edges": [2.0, 1.0]}, *others]):
+        with_config(folder, drift_bins=bins | {"inputs": wrong})
+        with pytest.raises(ModelError, match="drift bins"):
+            load(folder)
 
 
 def test_a_folder_holds_two_files_and_saving_again_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_ae.histogram import SCORE_BINS, Counts
+from stream_ae.marginals import stability_index
 from stream_ae.records import Float64
 from stream_ae.registry.drift import (
     DriftState,
@@ -15,7 +16,6 @@ from stream_ae.registry.drift import (
     RetrainTrigger,
     expected_shares,
     score_drift,
-    stability_index,
 )
 from stream_ae.settings import MonitorSettings
 

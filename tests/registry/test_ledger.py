@@ -78,3 +78,24 @@ def test_a_version_that_left_is_closed_can_be_tagged_and_comes_back(runs: InMemo
     ledger.write()
     assert runs.of(V1).in_service
     assert runs.of(V1).metric("lag") == [1.0, 2.0]
+
+
+def test_a_picture_is_kept_at_once_or_dropped_and_that_is_said_once(
+    runs: InMemoryRunLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(runs)
+    ledger.picture(V1, "worst/0.png", b"of a version without a run")
+    ledger.note(V1, point(1))
+    ledger.write()
+    ledger.picture(V1, "worst/1.png", b"1")
+    runs.away()
+    ledger.picture(V1, "worst/2.png", b"2")
+    ledger.picture(V1, "worst/3.png", b"3")
+    ledger.note(V1, point(2))
+    ledger.write()
+    runs.back()
+    ledger.write()
+    ledger.picture(V1, "worst/4.png", b"4")
+    assert runs.of(V1).pictures == {"worst/1.png": b"1", "worst/4.png": b"4"}
+    assert runs.of(V1).metric("lag") == [1.0, 2.0]
+    assert [record.message for record in caplog.records].count("picture dropped") == 1

@@ -123,3 +123,20 @@ def test_after_somebody_else_has_looked_the_next_look_is_a_first_one() -> None:
     one(looks, 1, status("a", 100))
     looks.forget()
     assert "throughput_records_s" not in one(looks, 9, status("a", 900)).metrics
+
+
+def test_inputs_and_codes_are_differences_summed_over_the_workers_that_count_them() -> None:
+    looks = Looks()
+    one(looks, 1, status("a", inputs=((1, 2), (3, 0)), latents=((5,),)), status("b"))
+    seen = one(looks, 2, status("a", inputs=((2, 4), (5, 1)), latents=((9,),)), status("b", inputs=((1, 0), (1, 0))))
+    assert (seen.inputs.tolist(), seen.latents.tolist()) == ([[2, 2], [3, 1]], [[4]])
+    swapped = status("a", swapped_ms=61_000, inputs=((7, 7), (7, 7)))
+    assert one(looks, 3, swapped, status("b", inputs=((1, 0), (1, 0)))).inputs.tolist() == [[7, 7], [7, 7]]
+
+
+def test_a_table_that_is_none_or_of_other_bins_is_left_out() -> None:
+    looks = Looks()
+    one(looks, 1, status("a"), status("b"))
+    seen = one(looks, 2, status("a", inputs=((1, 2), (3,))), status("b", inputs=((1, 2), (3, 4))))
+    assert seen.inputs.tolist() == [[1, 2], [3, 4]]
+    assert seen.latents.shape == (0, 0)

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from stream_ae.flow.pipeline import Pipeline
+from stream_ae.flow.model import ServedModel
+from stream_ae.flow.pipeline import Pipeline, Work
+from stream_ae.flow.profiles import Served
 from stream_ae.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from stream_ae.ports import RecordSink
 from stream_ae.records import Float32, Inference, ModelIdentity
@@ -17,11 +19,12 @@ from stream_ae.testing import InMemoryBroker, InMemorySink, InMemorySource, InMe
 from stream_ae.worker.slot import ModelSlot
 from stream_ae.worker.status import StatusBoard
 from stream_ae.worker.worker import Flow, Worker
+from tests.no_bins import NoBins
 
 TURNS = 2000
 
 
-class MeanModel:
+class MeanModel(NoBins):
     """Denoises to the mean of the window; the score is how far the newest sample is from it."""
 
     lookahead = 0
@@ -104,6 +107,12 @@ class OneWorker:
 
     def committed(self) -> int:
         return sum(p.offset for p in self.broker.committed(self.settings.kafka.group_id).values())
+
+
+def work_of(model: ServedModel, windows: Float32, rewound: tuple[int, ...] = ()) -> Work:
+    """A batch of windows for the model, outside any pipeline."""
+    none = np.zeros(len(windows), np.int64)
+    return Work(Served(model), None, windows, -1, none, none, None, np.array(rewound, np.int64))
 
 
 def broker_with_topics(clock: ManualClock, topics: TopicSettings, partitions: int = 1) -> InMemoryBroker:

@@ -51,6 +51,8 @@ OPTIONS = {
     # Hours in seconds. A thousand samples of two real servers differ by .3 from one part of a week to another.
     "STREAM_AE_MONITOR__EVERY_S": "1",
     "STREAM_AE_MONITOR__DRIFT_PSI": "1.0",
+    # The scores decide here: rounded readings are others as soon as there is noise on them, before enough is aged.
+    "STREAM_AE_MONITOR__INPUT_DRIFT_PSI": "",
     # By then what the newest fifth of the readings holds, on which a version is calibrated, is the aged sensors'.
     "STREAM_AE_MONITOR__DRIFT_LOOKS": "12",
     "STREAM_AE_MONITOR__DRIFT_SAMPLES": "1000",

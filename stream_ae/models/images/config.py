@@ -4,11 +4,21 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from stream_ae.models.config import ChannelChoice, Count, TailConfig, Widths, decoded_as, refuse
+from stream_ae.marginals import input_names
+from stream_ae.models.config import (
+    ChannelChoice,
+    Count,
+    DriftBinsConfig,
+    TailConfig,
+    Widths,
+    bins_fit,
+    decoded_as,
+    refuse,
+)
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Raised when a folder written by this code can no longer be read by the code before it; since 2 there may be a
-diffusion prior."""
+diffusion prior, since 3 drift bins."""
 
 GROUPS: Final = 8
 """Channels of the prior's network are normalised in so many groups."""
@@ -90,7 +100,7 @@ class ImageVersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """All of `config.json`; `holds` tells it from the version of a signal model."""
 
     holds: Literal["images"] = "images"
-    schema: Literal[1, 2] = SCHEMA
+    schema: Literal[1, 2, 3] = SCHEMA
     architecture: AutoencoderConfig
     channels: tuple[str, ...]
     frame: tuple[Side, Side, Side]
@@ -98,6 +108,7 @@ class ImageVersionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     scoring: ImageScoringConfig
     denoiser: ImageDenoiserConfig
     prior: DiffusionConfig | None = None
+    drift_bins: DriftBinsConfig | None = None
     lineage: dict[str, str]
     weights_sha256: str
 
@@ -112,7 +123,7 @@ def decoded(text: bytes, where: str) -> ImageVersionConfig:
 def _problems(config: ImageVersionConfig) -> dict[str, bool]:
     count, (channels, height, width) = len(config.channels), config.frame
     architecture, unet, choices = config.architecture, config.denoiser.unet, config.denoiser.choices
-    patch = architecture.patch
+    patch, inputs = architecture.patch, input_names(config.channels, frames=True)
     needs_unet = any("unet" in (choice.by, choice.fill) for choice in choices)
     return {
         f"{count} channels, but the frame has {channels}": channels != count,
@@ -124,6 +135,7 @@ def _problems(config: ImageVersionConfig) -> dict[str, bool]:
         "a blind U-Net without the noise of each channel": _noise_missing(config),
         "a choice for a U-Net that is not there": needs_unet and unet is None,
         "two channels of one name": len(set(config.channels)) != count,
+        "drift bins that do not fit the channels, or no bins at all": not bins_fit(config.drift_bins, inputs),
         **_problems_of_prior(config),
     }
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stream_ae.errors import ModelError
+from stream_ae.marginals import DriftBins, latents_of
 from stream_ae.models.config import ChannelChoice
 from stream_ae.models.images.config import AutoencoderConfig, PriorKind
 from stream_ae.models.images.denoiser import ImageDenoiser
@@ -121,6 +122,7 @@ class ImageDetector:
     identity: ModelIdentity = UNREGISTERED
     gives_codes: bool = False
     prior: LatentPrior | None = None
+    drift_bins: DriftBins | None = None
 
     @property
     def frame(self) -> tuple[int, int, int]:
@@ -186,6 +188,10 @@ class ImageDetector:
     def choosing(self, choices: Sequence[ChannelChoice]) -> "ImageDetector":
         """The same model, cleaning its channels so; shares all tensors. `training.images.choose` makes choices."""
         return replace(self, denoiser=replace(self.denoiser, choices=tuple(choices)))
+
+    def remembering(self, bins: DriftBins) -> "ImageDetector":
+        """The same model, knowing how its normal frames were spread; shares all tensors."""
+        return replace(self, drift_bins=bins)
 
     def beside(self, denoiser: ImageDenoiser) -> "ImageDetector":
         """The same model with this denoiser, on the same device; shares all tensors."""
@@ -261,6 +267,12 @@ class ImageDetector:
                 codes.append(network.autoencoder.encode(tiles).mode().cpu().numpy())
         found: Float32 = np.concatenate(codes or [np.empty((0, self.code_size), np.float32)])
         return found.reshape(-1, *self.code_shape)
+
+    def latents(self, windows: Float32) -> Float32:
+        """See `ServedModel.latents`: of codes, their mean over the places and the tiles of a frame."""
+        codes = self.encode(windows.reshape(-1, *self.frame))
+        tiles = 1 if self.network.tiling.whole else len(self.network.tiling.corners)
+        return latents_of(codes.reshape(len(codes), tiles, self.network.config.latent, -1).mean((1, 3)))
 
     def decode(self, codes: Float32) -> Float32:
         """Codes as `encode` gives them to frames (B, C, H, W) in the input's units."""

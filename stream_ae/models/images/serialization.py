@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stream_ae.digest import folder_digest
 from stream_ae.models.calibration import TailScale
+from stream_ae.models.drift_bins import bins_config, bins_of
 from stream_ae.models.images.config import (
     ContrastConfig,
     ImageDenoiserConfig,
@@ -67,6 +68,7 @@ def load(folder: Path, device: str = "cpu") -> ImageDetector:
         scoring=_scoring(config.scoring, tensors, str(folder / CONFIG)),
         denoiser=_denoiser(config.denoiser, networks),
         prior=_prior(config, networks),
+        drift_bins=bins_of(config.drift_bins),
         lineage=config.lineage,
         identity=ModelIdentity(folder.resolve().name, "0", folder_digest(folder)),
     )
@@ -113,6 +115,7 @@ def _config(detector: ImageDetector, weights_sha256: str) -> ImageVersionConfig:
             noise=side.noise if side is not None else (),
         ),
         prior=detector.prior.config if detector.prior is not None else None,
+        drift_bins=bins_config(detector.drift_bins),
         lineage=dict(detector.lineage),
         weights_sha256=weights_sha256,
     )

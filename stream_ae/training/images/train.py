@@ -15,6 +15,7 @@ from stream_ae.models.images.detector import ImageDetector
 from stream_ae.settings import TrainingSettings
 from stream_ae.training.checkpoint import UNSUPPORTED, Support
 from stream_ae.training.choose import told
+from stream_ae.training.drift_bins import fitted_frame_bins
 from stream_ae.training.fit import Progress
 from stream_ae.training.images.calibrate import calibrated
 from stream_ae.training.images.denoise import with_denoiser
@@ -76,7 +77,8 @@ def train_frames(
     `support`: several processes, checkpoints.
     Raises ConfigError if nothing can be learnt from the frames, with what to do about it.
     """
-    parts = split(checked(frames, channels), options.seed)
+    usable = checked(frames, channels)
+    parts = split(usable, options.seed)
     kind = _bottleneck(options)
     template = template_of(parts.seen, channels, kind, dict(lineage or {}), options.seed)
     check_prior(kind, template.network.tiling.whole, options)
@@ -84,6 +86,7 @@ def train_frames(
     service = fitted_linear(template, np.concatenate((parts.seen, parts.held_out)), options.seed)
     result = calibrated(fitted.detector, parts.held_out, service, options.false_alarm_rate)
     detector = with_denoiser(result.detector, parts, options, support)
+    detector = detector.remembering(fitted_frame_bins(detector, usable))
     if options.diffusion_steps:
         detector = detector.sampling(fitted_prior(detector, parts.fit, options, support))
     report = ImageReport(

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_ae.records import Float32, Inference, ModelIdentity
+from tests.no_bins import NoBins
 
 
 @dataclass(frozen=True)
-class SmoothModel:
+class SmoothModel(NoBins):
     """Says that every pixel was meant as the frame's mean; the score is how far the furthest is from it."""
 
     frame: tuple[int, int, int] = (1, 6, 8)

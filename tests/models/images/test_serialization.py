@@ -11,6 +11,7 @@ import torch
 
 from stream_ae.digest import folder_digest
 from stream_ae.errors import DigestError, ModelError
+from stream_ae.models.about import read_about
 from stream_ae.models.images import ImageDetector, is_image_version, load, save
 from stream_ae.models.serialization import CONFIG, WEIGHTS
 from stream_ae.models.serialization import load as load_signal_model
@@ -41,6 +42,8 @@ def test_everything_travels_in_the_folder(detector: ImageDetector, folder: Path)
     assert (again.channels, again.frame, again.threshold) == (detector.channels, detector.frame, detector.threshold)
     assert again.denoiser.choices == detector.denoiser.choices
     assert again.lineage == {"source": "test"}
+    assert again.drift_bins == detector.drift_bins is not None
+    assert read_about(folder).frame == detector.frame
     assert (again.identity.name, again.identity.digest) == ("version", folder_digest(folder))
 
 
@@ -51,9 +54,9 @@ def test_a_generative_model_samples_the_same_after_reloading(generative: ImageDe
 
 def test_a_version_of_schema_1_is_still_read(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_bytes())
-    del config["prior"]
+    del config["prior"], config["drift_bins"]
     (folder / CONFIG).write_text(json.dumps(config | {"schema": 1}))
-    assert load(folder).prior is None
+    assert (load(folder).prior, load(folder).drift_bins) == (None, None)
 
 
 def test_a_diffusion_prior_travels_in_the_folder(with_prior: ImageDetector, tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ def test_tensors_that_do_not_fit_are_refused(
     [
         ({"more": 1}, "more"),
         ({"holds": "sounds"}, "holds"),
-        ({"schema": 3}, "schema"),
+        ({"schema": 4}, "schema"),
         ({"channels": ["grey", "grey"]}, "channels"),
         ({"channels": []}, "channels"),
         ({"frame": [1, 8, 8]}, "patch"),
