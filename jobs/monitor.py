@@ -28,7 +28,7 @@ from stream_ae.configuration import load
 from stream_ae.errors import ConfigError, LockHeldError, ModelError, TransientError
 from stream_ae.kafka.driver import open_reader
 from stream_ae.models.about import About, read_about
-from stream_ae.ports import ModelSignal, ModelStore, Point, WorkerStatus
+from stream_ae.ports import ModelSignal, ModelStore, Point
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.cache import VersionCache
 from stream_ae.registry.deployed import MlflowRuns
@@ -40,6 +40,7 @@ from stream_ae.registry.shadows import shadow_metrics
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MonitorSettings, Settings
+from stream_ae.status import WorkerStatus
 from stream_ae.telemetry import Log, set_up_logging
 from stream_ae.worker.stopping import stop_on_signals
 

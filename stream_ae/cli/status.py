@@ -11,8 +11,9 @@ from stream_ae.cli.context import console, settings
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from stream_ae.ports import Desired, JobHistory, JobRun, ModelSignal, ModelStore, ShadowStatus, WorkerStatus
+    from stream_ae.ports import Desired, JobHistory, JobRun, ModelSignal, ModelStore
     from stream_ae.settings import Settings
+    from stream_ae.status import ShadowStatus, WorkerStatus
 
 WATCH_EVERY_S = 1.0
 JOB_RUNS = 3

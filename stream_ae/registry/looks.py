@@ -8,8 +8,8 @@ import numpy as np
 
 from stream_ae.histogram import SCORE_BINS, Bins, Counts, merged
 from stream_ae.marginals import Table
-from stream_ae.ports import WorkerStatus
 from stream_ae.records import Int64, ModelIdentity
+from stream_ae.status import WorkerStatus
 from stream_ae.telemetry import LATENCY_BINS
 
 # A worker is remembered for so long after its last word: one whose status had expired for a while goes on counting.

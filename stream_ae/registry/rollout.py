@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream_ae.clock import Clock, Deadline
-from stream_ae.ports import Desired, Health, Lease, ModelSignal, ModelStore, WorkerStatus
+from stream_ae.ports import Desired, Lease, ModelSignal, ModelStore
 from stream_ae.records import ModelIdentity, ModelVersion
+from stream_ae.status import Health, WorkerStatus
 
 LOOK_EVERY_S = 0.25
 ROLLED_BACK: Final = "stream_ae.rolled_back"

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from stream_ae.histogram import SCORE_BINS, merged
-from stream_ae.ports import ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity
+from stream_ae.status import ShadowStatus, WorkerStatus
 
 
 def shadow_metrics(workers: Sequence[WorkerStatus]) -> Mapping[ModelIdentity, Mapping[str, float]]:

@@ -9,10 +9,11 @@ from redis.client import PubSub
 
 from stream_ae.clock import Clock, Deadline
 from stream_ae.errors import TransientError
-from stream_ae.ports import Desired, Lease, WorkerStatus
+from stream_ae.ports import Desired, Lease
 from stream_ae.registry.connection import address, bounded, connect
 from stream_ae.registry.lock import HELD, OTHER, RedisLock, last_owner, lost, new_owner
 from stream_ae.settings import RedisSettings
+from stream_ae.status import WorkerStatus
 from stream_ae.telemetry import Log
 
 log = Log("registry.signal")

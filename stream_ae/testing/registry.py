@@ -15,8 +15,9 @@ from pathlib import Path
 from stream_ae.clock import Clock
 from stream_ae.digest import folder_digest
 from stream_ae.errors import LockHeldError, ModelError, TransientError
-from stream_ae.ports import Desired, JobRun, Lease, WorkerStatus
+from stream_ae.ports import Desired, JobRun, Lease
 from stream_ae.records import ModelVersion
+from stream_ae.status import WorkerStatus
 
 
 class InMemoryStore:

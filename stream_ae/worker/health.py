@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from stream_ae.errors import ConfigError
-from stream_ae.ports import Health, WorkerStatus
+from stream_ae.status import Health, WorkerStatus
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 

@@ -14,9 +14,9 @@ from stream_ae.clock import Clock
 from stream_ae.errors import ModelError
 from stream_ae.flow.model import ServedModel, difference, fitting
 from stream_ae.histogram import SCORE_BINS, merged
-from stream_ae.ports import ShadowStatus
 from stream_ae.records import Bool, Float32, ModelIdentity
 from stream_ae.settings import BatchSettings
+from stream_ae.status import ShadowStatus
 from stream_ae.telemetry import Log
 from stream_ae.worker.reload import LoadModel, warm_up
 from stream_ae.worker.slot import ModelSlot

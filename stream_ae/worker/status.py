@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from stream_ae.clock import Clock
 from stream_ae.histogram import SCORE_BINS, Counts, merged
-from stream_ae.ports import Health, ShadowStatus, WorkerStatus
 from stream_ae.records import ModelIdentity, Partition
+from stream_ae.status import Health, ShadowStatus, WorkerStatus
 from stream_ae.telemetry import LATENCY_BINS
 from stream_ae.worker.counting import NOTHING, Counted, table_of
 

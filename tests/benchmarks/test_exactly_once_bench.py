@@ -11,10 +11,11 @@ from confluent_kafka import Consumer, TopicPartition
 from pydantic import SecretStr
 
 from stream_ae.kafka.admin import TopicSpec, create_topics, delete_topics
-from stream_ae.ports import Desired, Health
+from stream_ae.ports import Desired
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import KafkaSettings, MlflowSettings, RedisSettings
+from stream_ae.status import Health
 from tests.benchmarks.test_worker_bench import CLOCK, fill, payloads, version_folder, worker_process
 from tests.page import PAGE, write_section
 

@@ -24,11 +24,12 @@ from stream_ae.kafka.admin import TopicSpec, create_topics
 from stream_ae.kafka.driver import open_reader, open_sink
 from stream_ae.models.serialization import save
 from stream_ae.models.version import save as save_version
-from stream_ae.ports import Desired, Health, RecordReader
+from stream_ae.ports import Desired, RecordReader
 from stream_ae.records import NO_HEADERS, Float32, OutgoingBatch
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import KafkaSettings, MlflowSettings, RedisSettings, TrainingSettings
+from stream_ae.status import Health
 from stream_ae.training import train
 from stream_ae.training.images import train_frames
 from tests.benchmarks.test_echo_bench import Rate, echo_rate

@@ -13,10 +13,10 @@ from stream_ae.errors import StreamAEError, TransientError
 from stream_ae.kafka.admin import group_lag
 from stream_ae.kafka.driver import open_reader
 from stream_ae.localdev.stack import Stack
-from stream_ae.ports import Health
 from stream_ae.records import ModelVersion
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import KafkaSettings
+from stream_ae.status import Health
 from tests.chaos.feed import Feed
 from tests.chaos.fleet import Fleet
 from tests.end_to_end.world import CLOCK, PipelineOnServers, eventually

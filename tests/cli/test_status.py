@@ -5,8 +5,9 @@ import io
 from rich.console import Console
 
 from stream_ae.cli.status import Picture, drawn
-from stream_ae.ports import Desired, Health, JobRun, ShadowStatus, WorkerStatus
+from stream_ae.ports import Desired, JobRun
 from stream_ae.records import ModelIdentity
+from stream_ae.status import Health, ShadowStatus, WorkerStatus
 
 MODEL = ModelIdentity("pumps", "3", "d" * 64)
 

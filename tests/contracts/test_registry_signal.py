@@ -8,10 +8,11 @@ import pytest
 
 from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import LockHeldError
-from stream_ae.ports import Desired, Health, ModelSignal, WorkerStatus
+from stream_ae.ports import Desired, ModelSignal
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.settings import RedisSettings
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.testing import InMemoryRedis, InMemorySignal
 
 CLOCK = SystemClock()

@@ -7,10 +7,10 @@ from typing import Any
 from mlflow import MlflowClient
 
 from stream_ae.models.serialization import save
-from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelVersion
 from stream_ae.registry.alias import MOVED
 from stream_ae.settings import TrainingSettings
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.training import train
 from stream_ae.worker.reconcile import GONE
 from tests.end_to_end.world import PipelineOnServers, eventually, good_records, signal_rows

@@ -9,8 +9,8 @@ import pytest
 
 from stream_ae import AutoencoderDetector
 from stream_ae.flow.audit import audit
-from stream_ae.ports import Health
 from stream_ae.records import Float32
+from stream_ae.status import Health
 from tests.end_to_end.world import (
     CHANNELS,
     START_MS,

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from stream_ae.localdev.process import LOOPBACK, Server, free_port
 from stream_ae.localdev.stack import Stack
 from stream_ae.localdev.valkey import embedded_valkey
-from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelVersion
+from stream_ae.status import Health, WorkerStatus
 from tests.end_to_end.feeder import Feeder, audited
 from tests.end_to_end.process import ready
 from tests.end_to_end.world import PipelineOnServers, eventually, good_records

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stream_ae.ports import ShadowStatus
+from stream_ae.status import ShadowStatus
 from tests.end_to_end.feeder import Feeder, audited
 from tests.end_to_end.world import PipelineOnServers, eventually
 

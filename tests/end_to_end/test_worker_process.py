@@ -14,7 +14,7 @@ from stream_ae.errors import ConfigError
 from stream_ae.kafka.admin import TopicSpec, create_topics, group_lag
 from stream_ae.localdev.process import LOOPBACK
 from stream_ae.localdev.stack import Stack
-from stream_ae.ports import Health
+from stream_ae.status import Health
 from tests.end_to_end.feeder import Feeder, assert_as_offline, audited
 from tests.end_to_end.process import WorkerProcess, ready
 from tests.end_to_end.world import PipelineOnServers, eventually, good_records

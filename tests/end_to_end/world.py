@@ -18,11 +18,12 @@ from stream_ae.clock import Deadline, SystemClock
 from stream_ae.errors import StreamAEError
 from stream_ae.flow.headers import SOURCE
 from stream_ae.kafka.driver import open_reader, open_sink
-from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.ports import Desired
 from stream_ae.records import Float32, Headers, ModelVersion, OutgoingBatch, RecordBatch
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.worker.process import serve
 from tests.end_to_end.process import as_file
 

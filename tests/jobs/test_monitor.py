@@ -15,10 +15,11 @@ from stream_ae.errors import LockHeldError, ModelError, StreamAEError, Transient
 from stream_ae.histogram import SCORE_BINS, merged
 from stream_ae.marginals import DriftBins, Marginal, Marginals
 from stream_ae.models.about import About
-from stream_ae.ports import Desired, Health, Lease, ShadowStatus, WorkerStatus
+from stream_ae.ports import Desired, Lease
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.ledger import Ledger
 from stream_ae.settings import MonitorSettings, Settings
+from stream_ae.status import Health, ShadowStatus, WorkerStatus
 from stream_ae.testing import InMemoryRedis, InMemoryRunLog, InMemorySignal, ManualClock
 
 V1 = ModelIdentity("pump", "1", "aa")

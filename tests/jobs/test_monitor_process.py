@@ -22,11 +22,11 @@ from stream_ae.kafka.admin import TopicSpec, create_topics
 from stream_ae.kafka.driver import open_sink
 from stream_ae.models.detector import Detector
 from stream_ae.models.version import save
-from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import Int64, ModelIdentity
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import KafkaSettings, MlflowSettings, RedisSettings, TopicSettings, TrainingSettings
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.training import train
 from stream_ae.worker.counting import table_of
 from tests.contracts.worlds import outgoing

@@ -15,9 +15,9 @@ from jobs.adapt import Registry
 from jobs.one_shot import RUN_KEY
 from jobs.retrain import Outcome, Progress, World, retrain
 from stream_ae.models.serialization import load
-from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import Float32, ModelVersion
 from stream_ae.settings import RetrainSettings, Settings, TrainingSettings
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.testing import InMemoryBroker, InMemoryReader, InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
 from tests.jobs.asleep import AsleepWhenItRegisters
 

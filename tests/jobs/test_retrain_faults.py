@@ -18,13 +18,14 @@ from jobs.one_shot import RUN_KEY
 from jobs.retrain import Outcome
 from stream_ae.clock import SystemClock
 from stream_ae.models.serialization import load, save
-from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.ports import Desired
 from stream_ae.records import ModelVersion
 from stream_ae.registry.alias import AliasFollower
 from stream_ae.registry.rollout import ROLLED_BACK
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MlflowSettings, RedisSettings, TrainingSettings
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.training import train
 from tests.faulty_mlflow import Failing, FaultyMlflow
 from tests.jobs.test_retrain import Retraining, waves

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from stream_ae.histogram import SCORE_BINS, Counts
-from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.looks import Looks, Seen
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.telemetry import LATENCY_BINS
 
 V1 = ModelIdentity("pump", "1", "aa")

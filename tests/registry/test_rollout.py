@@ -2,9 +2,10 @@
 
 import pytest
 
-from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.ports import Desired
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.rollout import Healthy, Rollout, roll_out, watch
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.testing import InMemoryRedis, InMemorySignal, ManualClock
 
 OLD = ModelIdentity("pump", "1", "aa")

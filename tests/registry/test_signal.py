@@ -14,10 +14,11 @@ from stream_ae.clock import Clock, Deadline, SystemClock
 from stream_ae.errors import ConfigError, LockHeldError, StreamAEError, TransientError
 from stream_ae.localdev.process import Server
 from stream_ae.localdev.valkey import embedded_valkey
-from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.ports import Desired
 from stream_ae.records import ModelIdentity
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.settings import RedisSettings
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.testing import ManualClock
 
 pytestmark = pytest.mark.servers

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from stream_ae.errors import TransientError
-from stream_ae.ports import Desired, Health, WorkerStatus
+from stream_ae.ports import Desired
 from stream_ae.records import ModelIdentity
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.testing import InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
 
 DESIRED = Desired(ModelIdentity("pump", "1", "1" * 64), 1_700_000_000_000)

@@ -9,10 +9,11 @@ import pytest
 
 from stream_ae.flow import profile_folder
 from stream_ae.flow.profiles import Profiles
-from stream_ae.ports import Desired, Health
+from stream_ae.ports import Desired
 from stream_ae.records import ModelIdentity, ModelVersion
 from stream_ae.registry.cache import VersionCache
 from stream_ae.settings import Settings
+from stream_ae.status import Health
 from stream_ae.testing import InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
 from stream_ae.worker.reconcile import Reconciler, VersionWorld
 from stream_ae.worker.reload import ProfileService

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from stream_ae.errors import ModelError
-from stream_ae.ports import Desired, Health
+from stream_ae.ports import Desired
 from stream_ae.records import Float32, Inference, ModelIdentity, ModelVersion
 from stream_ae.registry.cache import VersionCache
 from stream_ae.settings import BatchSettings, Settings
+from stream_ae.status import Health
 from stream_ae.telemetry import WorkerMetrics
 from stream_ae.testing import InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
 from stream_ae.worker.reconcile import GONE, Reconciler, VersionWorld

@@ -7,10 +7,11 @@ import pytest
 
 from stream_ae.errors import ModelError
 from stream_ae.histogram import SCORE_BINS
-from stream_ae.ports import Desired, Health, ShadowStatus
+from stream_ae.ports import Desired
 from stream_ae.records import Float32, Inference, ModelIdentity, ModelVersion
 from stream_ae.registry.cache import VersionCache
 from stream_ae.settings import BatchSettings
+from stream_ae.status import Health, ShadowStatus
 from stream_ae.testing import InMemoryRedis, InMemorySignal, InMemoryStore, ManualClock
 from stream_ae.worker.reconcile import ShadowReconciler, VersionWorld
 from stream_ae.worker.shadow import ShadowScorer, ShadowService

@@ -3,8 +3,8 @@
 import msgspec
 
 from stream_ae.histogram import SCORE_BINS
-from stream_ae.ports import Health, WorkerStatus
 from stream_ae.records import ModelIdentity, Partition
+from stream_ae.status import Health, WorkerStatus
 from stream_ae.telemetry import LATENCY_BINS
 from stream_ae.testing import ManualClock
 from stream_ae.worker.status import StatusBoard, Totals

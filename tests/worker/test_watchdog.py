@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from stream_ae.errors import TransientError
-from stream_ae.ports import Health
 from stream_ae.records import Partition, Position, RecordBatch, empty_record_batch
 from stream_ae.settings import BatchSettings, Settings
+from stream_ae.status import Health
 from stream_ae.telemetry import WorkerMetrics
 from stream_ae.testing import InMemoryBroker, InMemoryReader, ManualClock
 from stream_ae.worker.progress import Progress, Stage

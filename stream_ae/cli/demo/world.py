@@ -15,10 +15,11 @@ from stream_ae.kafka.admin import group_lag
 from stream_ae.kafka.driver import open_sink
 from stream_ae.localdev.child import Child
 from stream_ae.localdev.stack import Stack
-from stream_ae.ports import ModelSignal, WorkerStatus
+from stream_ae.ports import ModelSignal
 from stream_ae.records import OutgoingBatch
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.settings import Settings
+from stream_ae.status import WorkerStatus
 
 LOOK_EVERY_S = 0.1
 OWN_SETTINGS = {
