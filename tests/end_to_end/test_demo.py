@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -95,7 +96,7 @@ def test_mlflow_shows_drift_noticed_retrained_gated_and_rolled_out(demo: Demo) -
     assert learnt.tags["stream_ae.parent_version"] == "1"
     # It has learnt what the first one found strange.
     after = [point.value for point in demo.client.get_metric_history(second.info.run_id, "score_psi")]
-    assert after[-1] < max(psi) / 2
+    assert median(after) < max(psi) / 2
     assert demo.client.get_model_version_by_alias(PIPELINE, "champion").version == "2"
 
 

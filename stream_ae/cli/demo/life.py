@@ -30,7 +30,7 @@ from stream_ae.tables import Series
 PIPELINE = "demo-life"
 MACHINES = ("omi-1", "omi-2")
 TRAIN_ROWS = 4000
-RATE = 250.0
+RATE = 400.0
 STEP_TIMEOUT_S = 600.0
 LAB = "life-lab"
 # Another unit of measurement: whatever was learnt of such readings, the plant's own are all wrong to it.
@@ -54,7 +54,7 @@ OPTIONS = {
     # The scores decide here: rounded readings are others as soon as there is noise on them, before enough is aged.
     "STREAM_AE_MONITOR__INPUT_DRIFT_PSI": "",
     # By then what the newest fifth of the readings holds, on which a version is calibrated, is the aged sensors'.
-    "STREAM_AE_MONITOR__DRIFT_LOOKS": "12",
+    "STREAM_AE_MONITOR__DRIFT_LOOKS": "20",
     "STREAM_AE_MONITOR__DRIFT_SAMPLES": "1000",
     "STREAM_AE_MONITOR__RETRAIN_ON_DRIFT": "true",
 }

@@ -150,7 +150,9 @@ def _keep(world: World, console: Console) -> None:
         console.print(f"  models in MLflow: {link}", soft_wrap=True, markup=False)
     console.print("\nCtrl-C ends it all.")
     never = threading.Event()
+    # Workers and the monitor; one of the trainings has ended with an exit code that was asked for.
+    serving = [child for child in world.children if child.exit_code is None]
     while True:
-        for child in world.children:
-            child.check_done()
+        for child in serving:
+            child.check_running()
         world.clock.wait(never, LOOK_EVERY_S)
