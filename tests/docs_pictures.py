@@ -26,7 +26,7 @@ from stream_ae.cli.demo.life import PIPELINE
 
 DOCS = Path(__file__).parents[1] / "docs"
 CHROMIUM = os.environ.get("CHROMIUM", "chromium")
-WIDTH, HEIGHT = 1900, 1500
+WIDTH = 1900
 # A panel of MLflow's own that offers an assistant stands on the right of every page, however wide.
 PAGE_WIDTH = 1410
 # Of the page's own clock: its scripts fetch, draw and settle within this.
@@ -43,15 +43,15 @@ def main() -> None:
     with TemporaryDirectory(prefix="stream-ae-pictures-") as folder:
         out = Path(folder) / "out"
         with _demo_with_everything_up(Path(folder) / "said", out) as address:
-            for name, page in _pages(address).items():
-                _take(f"{address}/#/{page}", DOCS / name)
+            for name, (page, height) in _pages(address).items():
+                _take(f"{address}/#/{page}", DOCS / name, height)
         shutil.copy(out / "report.png", DOCS / "demo.png")
         subprocess.run([sys.executable, "-m", "stream_ae.cli", "demo-images", "--out", str(out)], check=True)
         shutil.copy(out / "frames.png", DOCS / "demo-images.png")
 
 
-def _pages(address: str) -> dict[str, str]:
-    """By the file of its picture: the page of the versions, the curves of those in service, all curves of the first."""
+def _pages(address: str) -> dict[str, tuple[str, int]]:
+    """By the file of its picture, a page and how much of it: the versions, and the drift of those in service."""
     client = MlflowClient(address, address)
     experiment = client.get_experiment_by_name(PIPELINE).experiment_id
     runs = client.search_runs(
@@ -72,19 +72,18 @@ def _pages(address: str) -> dict[str, str]:
         "last_linear_y_axis_range": "[]",
     }
     return {
-        "mlflow-versions.png": f"models/{PIPELINE}?workflowType=machine_learning",
-        "mlflow-drift.png": "metric?" + "&".join(f"{name}={quote(value)}" for name, value in drift.items()),
-        "mlflow-in-service.png": f"experiments/{experiment}/runs/{ids[0]}/model-metrics",
+        "mlflow-versions.png": (f"models/{PIPELINE}?workflowType=machine_learning", 1500),
+        "mlflow-drift.png": ("metric?" + "&".join(f"{name}={quote(value)}" for name, value in drift.items()), 850),
     }
 
 
-def _take(url: str, file: Path) -> None:
+def _take(url: str, file: Path, height: int) -> None:
     print(f"{file.name}: {url}")
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-proxy-server"]
-    options = [f"--window-size={WIDTH},{HEIGHT}", f"--virtual-time-budget={SETTLED_MS}", f"--screenshot={file}"]
+    options = [f"--window-size={WIDTH},{height}", f"--virtual-time-budget={SETTLED_MS}", f"--screenshot={file}"]
     subprocess.run([*command, *options, url], check=True, timeout=TAKEN_WITHIN_S, capture_output=True)
     with Image.open(file) as whole:
-        page = whole.crop((0, 0, PAGE_WIDTH, HEIGHT)).quantize(256)
+        page = whole.crop((0, 0, PAGE_WIDTH, height)).quantize(256)
     page.save(file, optimize=True)
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from stream_ae.records import ModelVersion
     from stream_ae.registry.rollout import Rollout
     from stream_ae.settings import Settings
+
+# Of what became of a version; `models show` has all of it.
+TOLD_WIDTH = 110
 
 app = typer.Typer(help="Versions: list, show, compare, promote, roll back, history.", no_args_is_help=True)
 
@@ -26,11 +30,11 @@ def list_versions(context: typer.Context) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("", "version", "registered (UTC)", "digest"):
         table.add_column(heading)
-    table.add_column("what became of it", no_wrap=True, overflow="ellipsis")
+    table.add_column("what became of it")
     for version in found:
         mark = "*" if "champion" in version.aliases else ""
         others = [f"alias {alias}" for alias in version.aliases if alias != "champion"]
-        told = "; ".join([*others, *filter(None, [version.description])])
+        told = shorten("; ".join([*others, *filter(None, [version.description])]), TOLD_WIDTH, placeholder=" …")
         table.add_row(mark, version.version, _when(version.created_ms), version.digest[:12], told)
     if found:
         console().print(table)
