@@ -80,7 +80,7 @@ test-spark: $(READY) ## A registered version on a local Spark (needs a JDK of 17
 	PYTHONPATH=.:var/spark/packages $(BIN)/python -m pytest -m spark -q tests/spark $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Measurements, as ratios to the raw echo loop
+bench: $(READY) ## Measurements, as ratios to the raw echo loop; writes docs/SPEED.md
 	$(BIN)/python -m pytest -m bench -s -q tests/benchmarks $(PYTEST_ARGS)
 
 .PHONY: chaos

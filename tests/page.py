@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "RELIABILITY.md"
+SPEED = PAGE.with_name("SPEED.md")
 
 
 def write_section(page: Path, name: str, command: str, lines: Sequence[str]) -> None:

@@ -11,8 +11,9 @@ from jobs.unfinished import Unfinished
 from stream_ae.configuration import load
 from stream_ae.kafka.admin import TopicSpec, create_topics
 from stream_ae.kafka.driver import open_reader
-from tests.benchmarks.test_echo_bench import echo_rate
+from tests.benchmarks.test_echo_bench import Rate, against_the_echo_loop, echo_rate
 from tests.benchmarks.test_worker_bench import CLOCK, environment_of, fill, payloads
+from tests.page import SPEED, write_section
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
 
@@ -38,7 +39,14 @@ def test_collecting_a_million_samples(kafka_servers: str) -> None:
         found = plan.gathered(reader, lambda done: None).collected
         took_s, took_cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     assert found.counts.samples == SAMPLES
-    print(f"\n{SAMPLES:,} samples of 8 channels, a record each, collected and judged in {took_s:.1f} s")
-    print(f"  {'':<14}{'records/s':>12}{'per CPU second':>16}")
-    print(f"  {'echo loop':<14}{echo.wall:>12,.0f}{echo.cpu:>16,.0f}")
-    print(f"  {'collecting':<14}{SAMPLES / took_s:>12,.0f}{SAMPLES / took_cpu_s:>16,.0f}")
+    collecting = Rate(SAMPLES / took_s, SAMPLES / took_cpu_s)
+    lines = [
+        "## Collecting for a retraining",
+        "",
+        f"{SAMPLES:,} records of a sample with 8 named values, read from the brokers, decoded, held against flags and "
+        f"labels, and judged (stuck sensors, noise): {took_s:.1f} s.",
+        "",
+        *against_the_echo_loop(echo, collecting, "collecting"),
+    ]
+    print("\n" + "\n".join(lines))
+    write_section(SPEED, "collecting", "make bench", lines)

@@ -33,6 +33,17 @@ class Rate:
     cpu: float
 
 
+def against_the_echo_loop(echo: Rate, ours: Rate, name: str) -> list[str]:
+    """A table of both and their ratio."""
+    return [
+        "| | records/s | per CPU second |",
+        "|---|---:|---:|",
+        f"| echo loop | {echo.wall:,.0f} | {echo.cpu:,.0f} |",
+        f"| {name} | {ours.wall:,.0f} | {ours.cpu:,.0f} |",
+        f"| ratio | {ours.wall / echo.wall:.2f} | {ours.cpu / echo.cpu:.2f} |",
+    ]
+
+
 def echo_rate(driver: str, servers: str, n: int, *, tuned: bool = False) -> Rate:
     """Consume `n` records of 110 bytes and produce each again, with the bare client library and nothing between.
 

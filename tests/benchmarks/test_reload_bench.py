@@ -12,9 +12,11 @@ from stream_ae.cli.demo.feed import LiveFeed
 from stream_ae.cli.demo.subscriber import Subscriber
 from stream_ae.clock import Deadline
 from stream_ae.configuration import load
+from stream_ae.flow.audit import AuditReport
 from stream_ae.kafka.admin import TopicSpec, create_topics, group_lag
 from stream_ae.kafka.driver import open_reader
 from stream_ae.localdev import sample_data
+from stream_ae.localdev.sample_data import Machine
 from stream_ae.models.serialization import save
 from stream_ae.ports import Desired, ModelSignal
 from stream_ae.records import ModelVersion, RecordBatch
@@ -23,11 +25,13 @@ from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import Settings, TrainingSettings
 from stream_ae.training import train
 from tests.benchmarks.test_worker_bench import CLOCK, environment_of, worker_process
+from tests.page import SPEED, write_section
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
 
 RELOADS = 200
 RATE = 1000.0
+CALM_S = 10.0
 LOOK_EVERY_S = 0.002
 SWAPPED_WITHIN_S = 60.0
 MACHINES = ("omi-1", "omi-2")
@@ -55,13 +59,7 @@ def test_two_hundred_reloads_under_load(kafka_servers: str, redis_url: str, mlfl
     settings = load(environment=environment).settings
     create_topics(settings.kafka, [TopicSpec(name, 1) for name in settings.topics.names()])
     machines = sample_data.load(MACHINES)
-    store = MlflowStore(settings.mlflow, settings.pipeline)
-    versions = []
-    for seed in (0, 1):
-        options = TrainingSettings(max_epochs=1, seed=seed, denoiser="autoencoder")
-        trained = train([machine.train[:2000] for machine in machines], machines[0].channels, options)
-        save(trained.detector, tmp_path / f"version-{seed}")
-        versions.append(store.register(tmp_path / f"version-{seed}", {}, {}))
+    versions = two_versions(settings, machines, tmp_path)
     feed, arrivals = LiveFeed(settings, CLOCK, machines, 2000, RATE), Arrivals(settings)
     with (
         closing(RedisSignal(settings.redis, settings.pipeline, CLOCK)) as signal,
@@ -73,7 +71,7 @@ def test_two_hundred_reloads_under_load(kafka_servers: str, redis_url: str, mlfl
         while arrivals.records < RATE:
             threading.Event().wait(LOOK_EVERY_S)
         calm = CLOCK.wall_ms()
-        threading.Event().wait(10.0)
+        threading.Event().wait(CALM_S)
         busy = CLOCK.wall_ms()
         took_ms = [swapped(signal, versions[number % 2]) for number in range(1, RELOADS + 1)]
         over = CLOCK.wall_ms()
@@ -83,17 +81,38 @@ def test_two_hundred_reloads_under_load(kafka_servers: str, redis_url: str, mlfl
         arrivals.stop()
     with closing(open_reader(settings.kafka)) as reader:
         report = run_audit(reader, settings, CLOCK, wait_s=0.0).report
-    p50, p99 = np.percentile(took_ms, [50, 99])
-    print(f"\n{RELOADS} reloads in {(over - busy) / 1000:.0f} s at {RATE:.0f} records/s")
-    print(f"  announcement to first batch on it: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {max(took_ms)} ms")
-    gaps = arrivals.longest_gap_ms(calm, busy), arrivals.longest_gap_ms(busy, over)
-    print(
-        f"  longest time without a cleaned record: {gaps[0]:.0f} ms in {(busy - calm) / 1000:.0f} s without a reload,",
-        end="",
-    )
-    print(f" {gaps[1]:.0f} ms meanwhile")
-    print(f"  {report.raw:,} records: {report.lost} lost, {report.doubled} doubled")
+    lines = told(took_ms, over - busy, arrivals.longest_gap_ms(calm, busy), arrivals.longest_gap_ms(busy, over), report)
+    print("\n" + "\n".join(lines))
+    write_section(SPEED, "reloads", "make bench", lines)
     assert (report.lost, report.doubled) == (0, 0)
+
+
+def two_versions(settings: Settings, machines: list[Machine], folder: Path) -> list[ModelVersion]:
+    store, found = MlflowStore(settings.mlflow, settings.pipeline), []
+    for seed in (0, 1):
+        options = TrainingSettings(max_epochs=1, seed=seed, denoiser="autoencoder")
+        trained = train([machine.train[:2000] for machine in machines], machines[0].channels, options)
+        save(trained.detector, folder / f"version-{seed}")
+        found.append(store.register(folder / f"version-{seed}", {}, {}))
+    return found
+
+
+def told(took_ms: list[int], lasted_ms: int, calm_gap_ms: float, busy_gap_ms: float, report: AuditReport) -> list[str]:
+    p50, p99 = np.percentile(took_ms, [50, 99])
+    return [
+        "## Versions swapped under load",
+        "",
+        f"{RELOADS} announcements of two versions in turn, each as soon as the one before was in service, while a "
+        f"worker answers {RATE:.0f} records of 19 channels a second: {lasted_ms / 1000:.0f} s.",
+        "",
+        "| | |",
+        "|---|---:|",
+        f"| announcement to first batch on the new version, median | {p50:.0f} ms |",
+        f"| 99th percentile / longest | {p99:.0f} / {max(took_ms)} ms |",
+        f"| longest time without a cleaned record, {CALM_S:.0f} s without a reload | {calm_gap_ms:.0f} ms |",
+        f"| the same while versions were swapped | {busy_gap_ms:.0f} ms |",
+        f"| records / lost / doubled | {report.raw:,} / {report.lost} / {report.doubled} |",
+    ]
 
 
 def swapped(signal: ModelSignal, version: ModelVersion) -> int:

@@ -32,8 +32,9 @@ from stream_ae.settings import KafkaSettings, MlflowSettings, RedisSettings, Tra
 from stream_ae.status import Health
 from stream_ae.training import train
 from stream_ae.training.images import train_frames
-from tests.benchmarks.test_echo_bench import Rate, echo_rate
+from tests.benchmarks.test_echo_bench import Rate, against_the_echo_loop, echo_rate
 from tests.models.images.conftest import disks
+from tests.page import SPEED, write_section
 
 pytestmark = pytest.mark.bench
 
@@ -149,8 +150,8 @@ def test_worker_against_the_echo_loop(
         echo = echo_rate(driver, kafka_servers, n)
     environment = environment_of(driver, kafka_servers, redis_url, mlflow_uri, tmp_path)
     figures = worker_figures(driver, environment, list(payloads(n)), version_folder, tmp_path / "log")
-    print(f"\n{driver}, {n:,} records, JSON with 8 named values, window 32, one core for the client")
-    show(echo, figures)
+    what = f"{n:,} records, JSON with 8 named values, window 32, one core for the client"
+    show(f"A worker on readings, {driver}", what, echo, figures)
 
 
 def test_worker_on_frames_against_the_echo_loop(
@@ -168,8 +169,8 @@ def test_worker_on_frames_against_the_echo_loop(
     environment = environment_of("confluent", kafka_servers, redis_url, mlflow_uri, tmp_path)
     environment["STREAM_AE_DECODE__RECORDS"] = "images"
     figures = worker_figures("confluent", environment, records, tmp_path / "version", tmp_path / "log")
-    print(f"\n{FRAMES:,} PNG frames of 28 x 28 pixels, cleaned by a U-Net, one core for the client")
-    show(echo, figures)
+    what = f"{FRAMES:,} PNG frames of 28 x 28 pixels, cleaned by a U-Net, one core for the client"
+    show("A worker on frames, confluent", what, echo, figures)
 
 
 def environment_of(driver: str, kafka_servers: str, redis_url: str, mlflow_uri: str, folder: Path) -> dict[str, str]:
@@ -187,13 +188,17 @@ def environment_of(driver: str, kafka_servers: str, redis_url: str, mlflow_uri: 
     }
 
 
-def show(echo: Rate, figures: WorkerFigures) -> None:
+def show(title: str, what: str, echo: Rate, figures: WorkerFigures) -> None:
     """Both rates and their ratio."""
-    print(f"  {'':<14}{'records/s':>12}{'per CPU second':>16}")
-    print(f"  {'echo loop':<14}{echo.wall:>12,.0f}{echo.cpu:>16,.0f}")
-    print(f"  {'worker':<14}{figures.rate.wall:>12,.0f}{figures.rate.cpu:>16,.0f}")
-    print(f"  {'ratio':<14}{figures.rate.wall / echo.wall:>12.2f}{figures.rate.cpu / echo.cpu:>16.2f}")
-    print(f"  start to first output {figures.start_s:.1f} s, resident {figures.resident_mb:.0f} MB")
+    lines = [
+        f"## {title}",
+        "",
+        f"{what}. Start to first output {figures.start_s:.1f} s, resident {figures.resident_mb:.0f} MB.",
+        "",
+        *against_the_echo_loop(echo, figures.rate, "worker"),
+    ]
+    print("\n" + "\n".join(lines))
+    write_section(SPEED, title, "make bench", lines)
 
 
 def worker_figures(
