@@ -33,7 +33,6 @@ class LiveFeed:
         self._rate = rate
         self._aged = threading.Event()
         self._stop = threading.Event()
-        self.sent = 0
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
         self._dice = np.random.default_rng(0)
@@ -59,7 +58,6 @@ class LiveFeed:
         try:
             for batch in paced(self._batches(), lambda: self._rate, self._clock, self._stop):
                 sink.produce(batch)
-                self.sent += len(batch)
             sink.flush(self._settings.kafka.delivery_timeout_s)
         except Exception as error:  # noqa: BLE001
             # Told to the scene's own thread, which looks by `check`.

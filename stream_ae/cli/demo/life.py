@@ -6,6 +6,7 @@ Nothing here touches a model: the monitor starts the retraining, the gate refuse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,10 @@ from stream_ae.localdev.replay import batches
 from stream_ae.localdev.sample_data import Machine
 from stream_ae.ports import ModelSignal, ModelStore
 from stream_ae.records import ModelVersion
+from stream_ae.registry.experiment import experiment_id
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
+from stream_ae.registry.tracking import bounded, connect
 from stream_ae.settings import Settings
 from stream_ae.tables import Series
 
@@ -131,7 +134,7 @@ def _in_service(world: World, screen: Screen, chosen: Settings, machines: list[M
 def _drift(place: _Place) -> float:
     world = place.world
     with place.screen.step("drift: sensors get noisier") as step:
-        _await(place, lambda: place.feed.sent >= 2 * place.settings.monitor.drift_samples, "a while of quiet")
+        _await(place, lambda: _looked_at(place), "the monitor's first word on the scores")
         begun_s = world.clock.monotonic_s()
         place.feed.age()
         _await(place, lambda: _runs(place, "2"), "noticing the drift and learning it")
@@ -142,6 +145,15 @@ def _drift(place: _Place) -> float:
             f"worker ran it {took_s:.0f} s after the first noisy reading"
         )
     return took_s
+
+
+def _looked_at(place: _Place) -> bool:
+    """Whether MLflow shows already how the scores of sound sensors are spread."""
+    uri = place.settings.mlflow.tracking_uri
+    client: Any = connect(place.settings.mlflow)
+    with bounded(uri, "drift not read"):
+        found = client.search_runs([experiment_id(client, uri, PIPELINE)], "metrics.score_psi >= 0", max_results=1)
+    return bool(found)
 
 
 def _cut_short(place: _Place) -> str:
