@@ -102,6 +102,9 @@ class ShadowScorer:
             try:
                 windows, flags = self._slot.for_shadow.get(timeout=LOOK_FOR_STOP_S)
             except queue.Empty:
+                if self._slot.shadow is None:
+                    # Its weights take room on the device.
+                    self._model = None
                 continue
             self.score(windows, flags)
 

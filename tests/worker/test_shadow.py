@@ -1,5 +1,7 @@
 """A challenger beside the champion: it answers the same windows, and whatever becomes of it the champion goes on."""
 
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,6 +233,22 @@ def test_a_withdrawn_challenger_is_gone_and_redis_away_leaves_it_there(shadowing
     assert shadowing.status == ShadowStatus(
         shadowing.store.versions()[-1].identity, 1, 0, 0, 1, 1, 0.0, SCORE_BINS.counts([0.75])
     )
+
+
+def test_the_thread_lets_go_of_a_challenger_that_was_withdrawn(shadowing: Shadowing) -> None:
+    shadowing.announce("good")
+    shadowing.answer([1.0])
+    gone, stop = threading.Event(), threading.Event()
+    assert shadowing.slot.shadow is not None
+    weakref.finalize(shadowing.slot.shadow, gone.set)
+    shadowing.withdraw()
+    thread = threading.Thread(target=shadowing.scorer.run, args=(stop,))
+    thread.start()
+    let_go = gone.wait(10)
+    stop.set()
+    thread.join(30)
+    assert let_go
+    assert not thread.is_alive()
 
 
 def test_a_challenger_that_is_busy_misses_batches_and_the_champion_waits_for_nothing(shadowing: Shadowing) -> None:
