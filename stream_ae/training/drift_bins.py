@@ -100,8 +100,10 @@ def edges_of(values: Float32) -> tuple[float, ...]:
     if not len(there):
         return ()
     found, times = np.unique(np.quantile(there, QUANTILES, method="lower").astype(np.float32), return_counts=True)
-    behind = np.nextafter(found[times > 1], np.float32(np.inf))
-    edges: list[float] = np.unique(np.concatenate((found, behind))).tolist()
+    # Behind the largest float32, a placeholder that some sensors send, there is nothing.
+    with np.errstate(over="ignore"):
+        behind = np.nextafter(found[times > 1], np.float32(np.inf))
+    edges: list[float] = np.unique(np.concatenate((found, behind[np.isfinite(behind)]))).tolist()
     return tuple(edges)
 
 

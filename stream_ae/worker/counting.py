@@ -1,6 +1,6 @@
 """What a worker counts of inputs and latent codes, for the monitor to tell drift by: some of them, at little cost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,10 @@ from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Work
 from stream_ae.marginals import DriftBins, Table, inputs_of
 from stream_ae.records import Float32, Int64
+from stream_ae.telemetry import Log
 from stream_ae.worker.inference import Answer
+
+log = Log("worker.counting")
 
 # Batches are kept and looked at many at once: a look costs as much as answering ten samples, however few are counted.
 BATCHES_AT_ONCE, VALUES_AT_ONCE = 128, 1 << 22
@@ -48,6 +51,7 @@ class DriftCounter:
     """Counts answered windows, on the thread that answers them. What is kept and not yet counted goes with its model.
 
     Which of the windows is drawn: batches are laid out by stream, and every k-th could be of one stream alone.
+    Answers never wait for a count, nor fail with one: what cannot be counted is left out.
     """
 
     def __init__(self) -> None:
@@ -55,12 +59,14 @@ class DriftCounter:
         self._model: ServedModel | None = None
         self._batches, self._codes = _Gathered(), _Gathered()
         self._codes_owed = 0.0
+        self._said_failed = False
 
     def counted(self, work: Work, answer: Answer) -> Counted:
         """What is to be counted now that a batch was answered; of no windows that failed or were answered before."""
         model, windows = work.model, work.windows
         if model is not self._model:
             self._model, self._batches, self._codes = model, _Gathered(), _Gathered()
+            self._said_failed = False
         if answer.failed or len(work.rewound):
             windows = np.delete(windows, [*answer.failed, *work.rewound.tolist()], axis=0)
         self._batches.add(windows)
@@ -71,7 +77,21 @@ class DriftCounter:
             return NOTHING
         # Where the model has just failed on something it is not asked again.
         codes = answer.smooth and len(bins.latents) > 0
-        return Counted(self._inputs(model, bins, kept), self._latents(model, bins, kept) if codes else nothing())
+        return Counted(
+            self._tried(lambda: self._inputs(model, bins, kept)),
+            self._tried(lambda: self._latents(model, bins, kept)) if codes else nothing(),
+        )
+
+    def _tried(self, count: Callable[[], Int64]) -> Int64:
+        # Among what is kept are windows that were answered only after a sample was hidden, and encoding takes room of
+        # the device's memory that answering had for itself.
+        try:
+            return count()
+        except Exception as error:  # noqa: BLE001  a network raises whatever its library does
+            if not self._said_failed:
+                self._said_failed = True
+                log.warning("not counted for drift", model=self._model and self._model.identity, reason=repr(error))
+            return nothing()
 
     def _inputs(self, model: ServedModel, bins: DriftBins, batches: Sequence[Float32]) -> Int64:
         newest = batches[0].shape[2] - 1 - model.lookahead

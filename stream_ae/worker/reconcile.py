@@ -11,6 +11,7 @@ from stream_ae.ports import Desired, ModelSignal, ModelStore
 from stream_ae.records import ModelIdentity, ModelVersion
 from stream_ae.registry.alias import AliasFollower
 from stream_ae.registry.cache import VersionCache
+from stream_ae.registry.rollout import unfinished
 from stream_ae.telemetry import Log
 from stream_ae.worker.status import StatusBoard
 
@@ -93,6 +94,7 @@ class Reconciler:
         self._refused: _Target | None = None
         self._alias = AliasFollower(world.signal, clock)
         self._had_champion = False
+        self._heard: Desired | None = None
 
     def run(self, stop: threading.Event, interval_s: float) -> None:
         """The thread's life: until `stop` is set."""
@@ -185,8 +187,11 @@ class Reconciler:
             desired = self._alias.look(champion, self._world.signal.desired())
         except TransientError as error:
             self._note("redis", f"Redis is away: {error}")
-            return None
+            # The champion would be a version that this worker was told to leave for good.
+            heard = self._heard
+            return heard if champion is not None and heard is not None and unfinished(champion, heard) else None
         self._note("redis", None)
+        self._heard = desired
         return desired
 
     def _champion(self) -> ModelVersion | None:

@@ -55,9 +55,10 @@ class ShadowService:
         recent = self._slot.recent_windows
         count = fitting(candidate, self._limits)
         warm_up(candidate, count, recent[:, :, -candidate.window :] if recent is not None else None)
-        self._board.problem(FAILED, None)
-        self._board.shadowed(ShadowStatus(identity, scores=SCORE_BINS.nothing))
-        self._slot.shadow, self._identity = candidate, identity
+        with self._slot.shadow_lock:
+            self._board.problem(FAILED, None)
+            self._board.shadowed(ShadowStatus(identity, scores=SCORE_BINS.nothing))
+            self._slot.shadow, self._identity = candidate, identity
 
     def refused(self) -> None:
         """What was there before goes on."""
@@ -66,9 +67,10 @@ class ShadowService:
         """Nothing to say: a pipeline need not have a challenger."""
 
     def drop(self) -> None:
-        self._slot.shadow, self._identity = None, None
-        self._board.shadowed(None)
-        self._board.problem(FAILED, None)
+        with self._slot.shadow_lock:
+            self._slot.shadow, self._identity = None, None
+            self._board.shadowed(None)
+            self._board.problem(FAILED, None)
         log.info("shadow withdrawn")
 
 
@@ -100,25 +102,28 @@ class ShadowScorer:
             try:
                 windows, flags = self._slot.for_shadow.get(timeout=LOOK_FOR_STOP_S)
             except queue.Empty:
+                if self._slot.shadow is None:
+                    # Its weights take room on the device.
+                    self._model = None
                 continue
             self.score(windows, flags)
 
     def score(self, windows: Float32, flags: Bool) -> None:
         """Answer the champion's windows (B, V, T), of which it found `flags` (B,) anomalous."""
-        model = self._slot.shadow
+        model, champion = self._slot.shadow, self._slot.model
         if model is None:
             return
         try:
+            # There may be another champion since the challenger was put beside one.
+            if champion is not None and (wrong := unfit_beside(model, champion)) is not None:
+                raise ModelError(f"it {wrong}")
             if windows.shape[2] < model.window:
-                raise ModelError(f"it wants windows of {model.window} samples, those of the champion have fewer now")
+                return  # what a champion before this one left behind
             began_s = self._clock.monotonic_s()
             score = model.infer(windows[:, :, -model.window :]).score
             busy_s = self._clock.monotonic_s() - began_s
         except Exception as error:  # noqa: BLE001  a network raises whatever its library does
-            self._slot.shadow = None
-            told = f"shadow: version {model.identity.version} failed and is dropped: {error}"
-            self._board.problem(FAILED, told)
-            log.error("shadow dropped", version=model.identity.version, reason=repr(error))
+            self._drop(model, error)
             return
         found = score > model.threshold
         if model is not self._model:
@@ -134,5 +139,16 @@ class ShadowScorer:
             busy_s=before.busy_s + busy_s,
             scores=merged((before.scores, SCORE_BINS.counts(score))),
         )
-        if self._slot.shadow is model:
-            self._board.shadowed(self._so_far)
+        with self._slot.shadow_lock:
+            if self._slot.shadow is model:
+                self._board.shadowed(self._so_far)
+
+    def _drop(self, model: ServedModel, error: Exception) -> None:
+        told = f"shadow: version {model.identity.version} failed and is dropped: {error}"
+        with self._slot.shadow_lock:
+            # Another one may have been put in its place while it answered.
+            if self._slot.shadow is not model:
+                return
+            self._slot.shadow = None
+            self._board.problem(FAILED, told)
+        log.error("shadow dropped", version=model.identity.version, reason=repr(error))

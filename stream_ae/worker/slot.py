@@ -16,6 +16,7 @@ class ModelSlot:
 
     recent_windows: the last batch (B, C, T) that was answered, for trying out a candidate on real data.
     shadow:         a challenger that scores beside the model; batches for it wait in `for_shadow`, one at most.
+    shadow_lock:    holds while the challenger and what is said of it change together. Not for the thread that batches.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,7 @@ class ModelSlot:
         self.profiles: Profiles | None = None
         self.recent_windows: Float32 | None = None
         self.shadow: ServedModel | None = None
+        self.shadow_lock = threading.Lock()
         self.for_shadow: queue.Queue[tuple[Float32, Bool]] = queue.Queue(1)
         self.filled = threading.Event()
 

@@ -36,6 +36,14 @@ def test_bins_are_quantiles_and_their_shares_sum_to_1() -> None:
     assert one.usual < 0.02
 
 
+def test_a_channel_that_stands_at_the_largest_number_has_finite_edges() -> None:
+    largest = np.finfo(np.float32).max
+    assert edges_of(np.full(3, largest)) == (float(largest),)
+    marginals = found_in(np.full(8000, largest))
+    assert index(marginals, np.full(100, largest)) < 0.01
+    assert index(marginals, np.zeros(100, np.float32)) > 1.0
+
+
 def test_other_normal_samples_are_no_drift_and_a_shift_of_a_deviation_is() -> None:
     marginals = found_in(noise(8000))
     assert index(marginals, noise(2000)) < 0.05

@@ -109,6 +109,25 @@ def test_a_version_without_bins_is_not_counted() -> None:
     assert not len(counted_of(MeanModel(), windows_of(4096, 1.0), DriftCounter()).inputs)
 
 
+class FailsToEncode(Remembering):
+    """Answers everything, but has no room left to encode what holds a 5."""
+
+    def latents(self, windows: Float32) -> Float32:
+        if (windows == 5).any():
+            raise RuntimeError("out of memory")
+        return super().latents(windows)
+
+
+def test_codes_that_cannot_be_had_are_left_out_and_inputs_are_counted_all_the_same() -> None:
+    counter, model = DriftCounter(), FailsToEncode()
+    found = []
+    for value in (5.0, 1.0):
+        batches = [counted_of(model, windows_of(1024, value), counter) for _ in range(BATCHES_AT_ONCE)]
+        found.append(batches[-1])
+    assert [int(one.inputs.sum()) for one in found] == [MOST_VALUES, MOST_VALUES]
+    assert [one.latents.sum() for one in found] == [0, 2 * CODES_AT_ONCE]
+
+
 class Frames(MeanModel):
     """Frames of 2 x 2 pixels, counted by mean and contrast."""
 

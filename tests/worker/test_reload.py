@@ -238,6 +238,25 @@ def test_redis_away_degrades_and_changes_nothing(reloading: Reloading) -> None:
     assert reloading.problems == ()
 
 
+def test_redis_away_does_not_bring_back_a_version_whose_rollback_mlflow_has_not_heard_of(reloading: Reloading) -> None:
+    good, bad = reloading.register(), reloading.register()
+    reloading.store.promote(bad.version)
+    reloading.announce(bad)
+    reloading.reloader.reconcile()
+    reloading.signal.announce(Desired(good.identity, reloading.clock.wall_ms(), "too many flags", bad.digest))
+    reloading.reloader.reconcile()
+    assert reloading.in_service == good.version
+    reloading.redis.away()
+    for _ in range(3):
+        reloading.reloader.reconcile()
+    assert reloading.in_service == good.version
+    # Somebody has gone on from there meanwhile.
+    third = reloading.register()
+    reloading.store.promote(third.version)
+    reloading.reloader.reconcile()
+    assert reloading.in_service == third.version
+
+
 def test_a_candidate_is_tried_on_the_last_real_batch(reloading: Reloading) -> None:
     class FailsOnReal(MeanModel):
         def infer(self, windows: Float32) -> Inference:

@@ -1,5 +1,8 @@
 """A challenger beside the champion: it answers the same windows, and whatever becomes of it the champion goes on."""
 
+import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +85,10 @@ class Shadowing:
         if not self.slot.for_shadow.empty():
             self.scorer.score(*self.slot.for_shadow.get())
 
+    def withdraw(self) -> None:
+        self.signal.withdraw()
+        self.reconciler.reconcile()
+
     def scores(self) -> bool:
         """Whether there is a challenger that would be asked."""
         return self.slot.shadow is not None
@@ -135,8 +142,7 @@ def test_a_challenger_that_cannot_answer_is_refused_and_the_one_before_goes_on(
     status = shadowing.status
     assert status is not None
     assert status.model == good.identity
-    shadowing.signal.withdraw()
-    shadowing.reconciler.reconcile()
+    shadowing.withdraw()
     assert shadowing.board.snapshot().problems == ()
 
 
@@ -155,11 +161,61 @@ def test_a_challenger_that_fails_is_dropped_and_the_status_says_why(shadowing: S
     assert not shadowing.scores()
     assert snapshot.model == ModelIdentity("pump", "1", "1" * 64)
     # Chosen anew it is tried again.
-    shadowing.signal.withdraw()
-    shadowing.reconciler.reconcile()
+    shadowing.withdraw()
     shadowing.announce("fails on fives")
     assert shadowing.scores()
     assert shadowing.board.snapshot().health == Health.RUNNING
+
+
+class Interrupted(MeanModel):
+    """While it answers something else happens; then it may fail."""
+
+    def __init__(self, meanwhile: Callable[[], object], fails: bool) -> None:
+        super().__init__()
+        self.identity = ModelIdentity("pump", "7", "7" * 64)
+        self.meanwhile, self.fails = meanwhile, fails
+
+    def infer(self, windows: Float32) -> Inference:
+        self.meanwhile()
+        if self.fails:
+            raise RuntimeError("shapes cannot be multiplied")
+        return super().infer(windows)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_comes_of_a_challenger_that_was_replaced_meanwhile_says_nothing_of_the_next(
+    shadowing: Shadowing, fails: bool
+) -> None:
+    shadowing.announce("good")
+    shadowing.slot.shadow = Interrupted(lambda: shadowing.announce("short"), fails)
+    shadowing.answer([1.0])
+    assert shadowing.scores()
+    assert shadowing.board.snapshot().problems == ()
+    assert shadowing.status == ShadowStatus(shadowing.store.versions()[-1].identity, scores=SCORE_BINS.nothing)
+    shadowing.slot.shadow = Interrupted(shadowing.withdraw, fails)
+    shadowing.answer([1.0])
+    snapshot = shadowing.board.snapshot()
+    assert (snapshot.shadow, snapshot.problems) == (None, ())
+
+
+def test_a_challenger_that_no_longer_fits_beside_a_new_champion_is_dropped(shadowing: Shadowing) -> None:
+    version = shadowing.announce("good")
+    champion = MeanModel("2")
+    champion.lookahead = 1
+    shadowing.slot.swap(champion)
+    shadowing.answer([1.0])
+    assert not shadowing.scores()
+    assert shadowing.board.snapshot().problems == (
+        f"shadow: version {version.version} failed and is dropped: it waits for 0 newer samples, the champion for 1",
+    )
+
+
+def test_windows_that_a_champion_before_left_behind_are_passed_over(shadowing: Shadowing) -> None:
+    shadowing.slot.swap(MeanModel("2", window=9))
+    shadowing.announce("long")
+    shadowing.answer([1.0])
+    assert shadowing.scores()
+    assert shadowing.board.snapshot().problems == ()
 
 
 def test_a_withdrawn_challenger_is_gone_and_redis_away_leaves_it_there(shadowing: Shadowing) -> None:
@@ -168,8 +224,7 @@ def test_a_withdrawn_challenger_is_gone_and_redis_away_leaves_it_there(shadowing
     shadowing.reconciler.reconcile()
     assert shadowing.scores()
     shadowing.redis.back()
-    shadowing.signal.withdraw()
-    shadowing.reconciler.reconcile()
+    shadowing.withdraw()
     assert not shadowing.scores()
     shadowing.answer([1.0])
     assert shadowing.status is None
@@ -178,6 +233,22 @@ def test_a_withdrawn_challenger_is_gone_and_redis_away_leaves_it_there(shadowing
     assert shadowing.status == ShadowStatus(
         shadowing.store.versions()[-1].identity, 1, 0, 0, 1, 1, 0.0, SCORE_BINS.counts([0.75])
     )
+
+
+def test_the_thread_lets_go_of_a_challenger_that_was_withdrawn(shadowing: Shadowing) -> None:
+    shadowing.announce("good")
+    shadowing.answer([1.0])
+    gone, stop = threading.Event(), threading.Event()
+    assert shadowing.slot.shadow is not None
+    weakref.finalize(shadowing.slot.shadow, gone.set)
+    shadowing.withdraw()
+    thread = threading.Thread(target=shadowing.scorer.run, args=(stop,))
+    thread.start()
+    let_go = gone.wait(10)
+    stop.set()
+    thread.join(30)
+    assert let_go
+    assert not thread.is_alive()
 
 
 def test_a_challenger_that_is_busy_misses_batches_and_the_champion_waits_for_nothing(shadowing: Shadowing) -> None:
