@@ -35,6 +35,10 @@ WINDOWS, FRAMES = 4, 6
 APART = 1000
 RAW, CLEANED, FLAG, SCORE = "0.55", "#1565c0", "#d32f2f", "#6a1b9a"
 FRAME_ROWS = ("raw", "cleaned", "error map")
+# Names of streams and channels are anybody's: between two dollar signs matplotlib would read mathematics, and fail.
+PLAIN_TEXT = {"text.parse_math": False}
+# The time axis fails beyond the years 1 to 9999, and has a margin; clocks that were never set begin with the year 1.
+FIRST_SHOWN_MS, LAST_SHOWN_MS = -30_610_224_000_000, 64_060_588_800_000
 
 
 def drawable() -> bool:
@@ -101,7 +105,7 @@ def windows_png(stretches: Sequence[Stretch], about: About) -> bytes:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False} | PLAIN_TEXT):
         figure = Figure(figsize=(10, 2.6 * len(stretches)), dpi=110, layout="constrained")
         grid = figure.subplots(2 * len(stretches), squeeze=False, height_ratios=[2, 1] * len(stretches))[:, 0]
         for place, stretch in enumerate(stretches):
@@ -115,7 +119,7 @@ def frames_png(stretches: Sequence[Stretch], about: About) -> bytes:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"font.size": 8}):
+    with mpl.rc_context({"font.size": 8} | PLAIN_TEXT):
         height, width = (about.frame or (1, 1, 1))[1:]
         size = (1.7 * len(stretches) + 0.6, len(FRAME_ROWS) * (1.7 * height / width + 0.1) + 0.5)
         figure = Figure(figsize=size, dpi=110, layout="constrained")
@@ -142,7 +146,7 @@ def _within(span: OffsetRange, held: OffsetRange) -> OffsetRange:
 def _draw_values(axes: "Axes", stretch: Stretch, about: About) -> None:
     name = stretch.about.worst_channel
     channel = about.channels.index(name) if name in about.channels else 0
-    when = stretch.timestamp_ms.astype("datetime64[ms]")
+    when = _when(stretch)
     axes.plot(when, stretch.raw[:, channel], color=RAW, lw=1.0, label="raw")
     axes.plot(when, stretch.cleaned[:, channel], color=CLEANED, lw=1.4, label="cleaned")
     bad = stretch.flagged
@@ -153,7 +157,7 @@ def _draw_values(axes: "Axes", stretch: Stretch, about: About) -> None:
 
 
 def _draw_score(axes: "Axes", stretch: Stretch) -> None:
-    when = stretch.timestamp_ms.astype("datetime64[ms]")
+    when = _when(stretch)
     axes.plot(when, np.where(np.isfinite(stretch.score), stretch.score, np.nan), color=SCORE, lw=1.0)
     threshold = stretch.about.threshold
     if threshold is not None:
@@ -161,6 +165,11 @@ def _draw_score(axes: "Axes", stretch: Stretch) -> None:
         above = stretch.score > threshold
         axes.fill_between(when, 0, 1, where=above, color=FLAG, alpha=0.15, lw=0, transform=axes.get_xaxis_transform())
     axes.set_ylabel("score")
+
+
+def _when(stretch: Stretch) -> NDArray[np.datetime64]:
+    """(N,) the times of its samples, those that no axis can show at its ends."""
+    return np.clip(stretch.timestamp_ms, FIRST_SHOWN_MS, LAST_SHOWN_MS).astype("datetime64[ms]")
 
 
 def _title(about: Flagged) -> str:

@@ -152,6 +152,27 @@ def test_the_worst_windows_are_one_picture_under_each_other(topics: Topics) -> N
     assert height == pytest.approx(3 * 286, abs=5)
 
 
+@pytest.mark.parametrize("stream", ["$\\pump$", "cost $x_$"])
+def test_a_stream_may_have_a_name_that_looks_like_mathematics(topics: Topics, stream: str) -> None:
+    topics.reading(1.0, score=9.0, stream=stream)
+    assert sides(topics.picture())
+
+
+def test_a_frame_stream_may_have_a_name_that_looks_like_mathematics() -> None:
+    topics = Topics(FRAMES)
+    frame = np.zeros(48, np.float32).tobytes()
+    offset = topics.answer(frame, frame, 9.0, (*raw_headers("6,8,1", "float32"), ("stream", b"$\\camera$")))
+    topics.flag(offset, 9.0, stream="$\\camera$")
+    assert sides(topics.picture())
+
+
+def test_samples_of_a_clock_that_was_not_set_are_drawn_too(topics: Topics) -> None:
+    for when in ("0001-01-01T00:00:00Z", "2023-11-14T22:13:20Z"):
+        record = json.dumps({"stream": "s", "timestamp": when, "values": {"a": 1.0, "b": 1.0}}).encode()
+        topics.flag(topics.answer(record, record, 9.0), 9.0)
+    assert sides(topics.picture())
+
+
 def test_only_what_was_flagged_since_the_last_picture_is_in_the_next(topics: Topics) -> None:
     for second in range(100):
         topics.reading(1.0, score=9.0 if second == 20 else 0.5)
