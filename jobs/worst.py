@@ -35,8 +35,6 @@ WINDOWS, FRAMES = 4, 6
 APART = 1000
 RAW, CLEANED, FLAG, SCORE = "0.55", "#1565c0", "#d32f2f", "#6a1b9a"
 FRAME_ROWS = ("raw", "cleaned", "error map")
-# Names of streams and channels are anybody's: between two dollar signs matplotlib would read mathematics, and fail.
-PLAIN_TEXT = {"text.parse_math": False}
 # The time axis fails beyond the years 1 to 9999, and has a margin; clocks that were never set begin with the year 1.
 FIRST_SHOWN_MS, LAST_SHOWN_MS = -30_610_224_000_000, 64_060_588_800_000
 
@@ -105,7 +103,10 @@ def windows_png(stretches: Sequence[Stretch], about: About) -> bytes:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False} | PLAIN_TEXT):
+    # Names of streams are anybody's: between two dollar signs matplotlib would read mathematics, and fail.
+    with mpl.rc_context(
+        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
+    ):
         figure = Figure(figsize=(10, 2.6 * len(stretches)), dpi=110, layout="constrained")
         grid = figure.subplots(2 * len(stretches), squeeze=False, height_ratios=[2, 1] * len(stretches))[:, 0]
         for place, stretch in enumerate(stretches):
@@ -119,7 +120,7 @@ def frames_png(stretches: Sequence[Stretch], about: About) -> bytes:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({"font.size": 8} | PLAIN_TEXT):
+    with mpl.rc_context({"font.size": 8, "text.parse_math": False}):
         height, width = (about.frame or (1, 1, 1))[1:]
         size = (1.7 * len(stretches) + 0.6, len(FRAME_ROWS) * (1.7 * height / width + 0.1) + 0.5)
         figure = Figure(figsize=size, dpi=110, layout="constrained")
