@@ -3,7 +3,7 @@
     python -m jobs.adapt --config stream-ae.yaml
 
 Exit codes: 0 published or nothing new to do, 2 configuration, 4 there is no model or no stream with enough rows,
-5 another learning is running, 7 a server is away, 130 interrupted.
+5 another learning is running, 7 a server is away or refuses, or a disk is full, 130 interrupted.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Annotated
 
 import numpy as np
@@ -93,6 +93,14 @@ def adapt(world: World, settings: Settings, progress: Progress) -> Outcome:
     except TransientError as error:
         progress.say(f"a server is away: {error}")
         return Outcome.SERVER_AWAY
+    except ModelError as error:
+        progress.say(f"MLflow does not take the profiles: {error}")
+        return Outcome.SERVER_AWAY
+    except OSError as error:
+        progress.say(
+            f"a file cannot be written ({error}): make room in {gettempdir()}, or set TMPDIR to another folder"
+        )
+        return Outcome.SERVER_AWAY
 
 
 def learn_anew(world: World, settings: Settings, progress: Progress) -> None:
@@ -103,8 +111,8 @@ def learn_anew(world: World, settings: Settings, progress: Progress) -> None:
     try:
         if _outdated(world.profiles.store.champion(), world.models.store.champion()):
             adapt(world, settings, progress)
-    except TransientError as error:
-        progress.say(f"the version is in service, but no profiles were learnt for it, a server is away: {error}")
+    except (TransientError, ModelError) as error:
+        progress.say(f"the version is in service, but no profiles were learnt for it: {error}")
 
 
 def _outdated(profiles: ModelVersion | None, model: ModelVersion | None) -> bool:

@@ -1,5 +1,6 @@
 """Learning profiles: one shot, idempotent, locked; the exit code says how it ended."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.adapt import Outcome, Progress, Registry, World, adapt
+from stream_ae.errors import ModelError
 from stream_ae.flow import profile_folder
 from stream_ae.flow.profiles import Profiles
 from stream_ae.models.detector import Detector
@@ -215,4 +217,28 @@ def test_a_server_that_is_away_is_an_exit_code_not_a_crash(learning: Learning) -
     assert learning.run() == Outcome.SERVER_AWAY
     learning.models.store.back()
     learning.redis.away()
+    assert learning.run() == Outcome.SERVER_AWAY
+
+
+class Refusing(InMemoryStore):
+    """Takes nothing new."""
+
+    def register(self, *_: object, **__: object) -> ModelVersion:
+        raise ModelError("not permitted")
+
+
+class FullDisk(InMemoryStore):
+    """Where the folder of a version is copied to, there is no room."""
+
+    def register(self, *_: object, **__: object) -> ModelVersion:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("store", [Refusing, FullDisk])
+def test_profiles_that_cannot_be_kept_are_an_exit_code_not_a_crash(
+    learning: Learning, store: type[InMemoryStore]
+) -> None:
+    learning.send(waves(300))
+    there = replace(learning.profiles, store=store(learning.clock, "pump-profiles"))
+    learning.world = replace(learning.world, profiles=there)
     assert learning.run() == Outcome.SERVER_AWAY
