@@ -1,7 +1,8 @@
 """Anomalies that nobody flagged among the data of a first version: they would be normal to it, and set its threshold.
 
 The detector that was trained on all of it still reconstructs them worst. Where far more samples than a tail has are far
-beyond the rest, they are taken for anomalies, left out, and it is trained anew.
+beyond the rest, they are taken for anomalies, left out, and it is trained anew. What lasts is left in: a machine that
+stands still most of the time is as far from that whenever it runs, and a version without it would flag all of that.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ FAR = (8.0, 15.0)
 LEAST_SHARE, MOST_SHARE = 0.03, 0.2
 MOST_PASSES = 2
 BESIDE = 4
+# What is far off for longer than so many windows is a state of the machine. A large fault spoils the window behind it.
+LASTING_WINDOWS = 4
 
 Train = Callable[[Collected], AnyTrained]
 
@@ -39,10 +42,9 @@ def train_without_anomalies(collected: Collected, train: Train) -> tuple[AnyTrai
     for _ in range(MOST_PASSES):
         if not isinstance(trained, Trained):
             break
-        far = _far(trained.detector, collected.segments)
-        if not 0 < sum(int(one.sum()) for one in far) < MOST_SHARE * collected.kept:
+        around = _far(trained.detector, collected.segments)
+        if not any(rows.any() for rows in around):
             break
-        around = [_widened(rows) for rows in far]
         segments = [_missing(x, rows) for x, rows in zip(collected.segments, around, strict=True)]
         collected = replace(collected, segments=tuple(segments))
         left_out += sum(int(rows.sum()) for rows in around)
@@ -69,14 +71,33 @@ def _missing(x: Float32, rows: Bool) -> Float32:
 
 
 def _far(detector: Detector, segments: Sequence[Float32]) -> list[Bool]:
-    """Per segment (N_i,): rows that are far off by either view; none if the network has no more than a tail of them."""
+    """Per segment (N_i,): rows about those that are far off by either view; none if the network has no more than a tail
+    of them, or they are too many."""
     every = max(sum(map(len, segments)) // SAMPLED, 1)
     some = np.concatenate([_raw(detector, x, every) for x in segments])
     middle, third = np.quantile(some, [0.5, 0.75], axis=0)
     limit = middle + np.array(FAR) * (third - middle)
+    none = [np.zeros(len(x), np.bool_) for x in segments]
     if float((some > limit)[:, 0].mean()) < LEAST_SHARE:
-        return [np.zeros(len(x), np.bool_) for x in segments]
-    return [_of_all(x, (_raw(detector, x, 1) > limit).any(1)) for x in segments]
+        return none
+    beyond = [_raw(detector, x, 1) > limit for x in segments]
+    far = [_of_all(x, rows.any(1)) for x, rows in zip(segments, beyond, strict=True)]
+    around = [_brief(_widened(rows), LASTING_WINDOWS * detector.window) for rows in far]
+    by_network = [_of_all(x, rows[:, 0]) & near for x, rows, near in zip(segments, beyond, around, strict=True)]
+    left_out = sum(int((rows & near).sum()) for rows, near in zip(far, around, strict=True))
+    too_many = left_out >= MOST_SHARE * sum(map(len, segments))
+    if too_many or sum(int(rows.sum()) for rows in by_network) < LEAST_SHARE * sum(map(len, beyond)):
+        return none
+    return around
+
+
+def _brief(rows: Bool, most: int) -> Bool:
+    """Without runs of more than `most` rows."""
+    edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
+    found = rows.copy()
+    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        found[begin:end] &= end - begin <= most
+    return found
 
 
 def _of_all(x: Float32, found: Bool) -> Bool:

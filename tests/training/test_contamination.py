@@ -83,6 +83,17 @@ def test_beats_of_a_heart_are_no_anomalies_though_they_are_rare_and_stand_out() 
     assert _trained(sample_ecg.load().astype(np.float32)[:10_000])[1] == ()
 
 
+@pytest.mark.parametrize("noise", [0.02, 0.0])
+def test_a_machine_that_seldom_runs_is_learnt_running_too(noise: float) -> None:
+    running = np.arange(10_000) % 1000 >= 900
+    generator = np.random.default_rng(0)
+    still = generator.normal(0, 1, (len(running), 3)) * noise
+    x = np.where(running[:, None], 10 + 3 * _waves(len(running)), still).astype(np.float32)
+    trained, warnings = _trained(x)
+    assert warnings == ()
+    assert _flags(trained.detector, x)[running].mean() < 0.1
+
+
 def test_what_a_third_of_the_data_is_like_is_no_anomaly() -> None:
     x = _waves(4000)
     x[::3] += 5.0
