@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from stream_ae.records import Bool, Float32, Int32, Int64
 from stream_ae.training.marks import Int8
 
+# Where so many of a stream's times have several different samples, its clock is coarser than its samples (ten a second
+# with times in seconds): one time and value is then no sign of one sample. Of few times nothing can be said.
+COARSE_SHARE, LEAST_TIMES = 0.1, 10
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -60,7 +64,8 @@ def joined(parts: Sequence[Rows]) -> Rows:
 def repeated(parts: Sequence[Rows]) -> list[Bool]:
     """Per part (N_i,): whether a sample of the same time and values stands before it, in its part or an earlier one.
 
-    The parts are those of one stream; a producer that sends again may choose another partition.
+    The parts are those of one stream; a producer that sends again may choose another partition. None where the clock is
+    too coarse to tell: workers answer all of them.
     """
     times = np.concatenate([part.timestamp_ms for part in parts])
     found = np.zeros(len(times), np.bool_)
@@ -73,10 +78,18 @@ def repeated(parts: Sequence[Rows]) -> list[Bool]:
             (times[several, None].view(np.uint8), np.ascontiguousarray(values).view(np.uint8)), axis=1
         )
         first = np.unique(_as_one(whole), return_index=True)[1]
-        again = np.ones(len(several), np.bool_)
-        again[first] = False
-        found[several] = again
+        if not _coarse(times, times[several[first]]):
+            again = np.ones(len(several), np.bool_)
+            again[first] = False
+            found[several] = again
     return np.split(found, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def _coarse(times: Int64, different: Int64) -> bool:
+    """`different`: the times of samples that differ in time or value, of those that share their time."""
+    all_times = len(np.unique(times))
+    with_several = int((np.unique(different, return_counts=True)[1] > 1).sum())
+    return all_times >= LEAST_TIMES and with_several > COARSE_SHARE * all_times
 
 
 def _as_one(rows: NDArray[np.uint8]) -> NDArray[np.void]:

@@ -14,7 +14,6 @@ from jobs import adapt as adapting
 from jobs.adapt import Registry
 from jobs.one_shot import RUN_KEY
 from jobs.retrain import Outcome, Progress, World, retrain
-from stream_ae.errors import ModelError
 from stream_ae.models.serialization import load
 from stream_ae.records import Float32, ModelVersion
 from stream_ae.settings import RetrainSettings, Settings, TrainingSettings
@@ -384,25 +383,6 @@ def test_where_streams_have_profiles_a_retraining_learns_them_for_the_new_versio
     champion = profiles.store.champion()
     assert champion is not None
     assert champion.tags[adapting.MODEL] == "default/2"
-
-
-def test_a_version_in_service_is_promoted_though_profiles_for_it_are_refused(
-    retraining: Retraining, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    profiles = _profiled(retraining)
-    retraining.send(waves(600))
-    retraining.run()
-    models = Registry(retraining.store, retraining.signal)
-    others = adapting.World(retraining.world.reader, models, profiles, retraining.clock)
-    adapting.adapt(others, retraining.settings, adapting.Progress(retraining.said.append, lambda done, total: None))
-
-    def refused(*_: object, **__: object) -> ModelVersion:
-        raise ModelError("not permitted")
-
-    monkeypatch.setattr(profiles.store, "register", refused)
-    retraining.send(waves(300, first=600))
-    assert retraining.run() == Outcome.PROMOTED
-    assert "not permitted" in retraining.said[-1]
 
 
 def test_where_no_stream_has_a_profile_a_retraining_learns_none(retraining: Retraining) -> None:

@@ -74,6 +74,12 @@ def test_other_values_at_the_same_time_or_of_another_stream_are_no_duplicates() 
     assert collected.counts.duplicates == 1
 
 
+def test_equal_samples_of_a_clock_that_is_coarser_than_the_samples_are_all_kept() -> None:
+    sent = [("s", number // 10, float(number % 10 // 5)) for number in range(200)]
+    collected = _collected([_records(sent)])
+    assert (collected.kept, collected.counts.duplicates) == (200, 0)
+
+
 def test_missing_values_are_equal_to_each_other() -> None:
     rows = _rows(np.array([5, 5, 5]), np.array([[np.nan, 1.0], [np.nan, 1.0], [2.0, 1.0]]))
     assert repeated([rows])[0].tolist() == [False, True, False]
