@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.adapt import Outcome, Progress, Registry, World, adapt
+from jobs.adapt import Outcome, Progress, Registry, World, adapt, learn_anew
 from stream_ae.errors import ModelError
 from stream_ae.flow import profile_folder
 from stream_ae.flow.profiles import Profiles
@@ -227,6 +227,13 @@ class Refusing(InMemoryStore):
         raise ModelError("not permitted")
 
 
+class Forbidden(InMemoryStore):
+    """Tells nothing."""
+
+    def champion(self) -> ModelVersion | None:
+        raise ModelError("not permitted")
+
+
 class FullDisk(InMemoryStore):
     """Where the folder of a version is copied to, there is no room."""
 
@@ -242,3 +249,10 @@ def test_profiles_that_cannot_be_kept_are_an_exit_code_not_a_crash(
     there = replace(learning.profiles, store=store(learning.clock, "pump-profiles"))
     learning.world = replace(learning.world, profiles=there)
     assert learning.run() == Outcome.SERVER_AWAY
+
+
+def test_a_retraining_does_not_fail_because_nothing_is_told_of_profiles(learning: Learning) -> None:
+    there = replace(learning.profiles, store=Forbidden(learning.clock, "pump-profiles"))
+    world = replace(learning.world, profiles=there)
+    learn_anew(world, learning.settings, Progress(learning.said.append, lambda done, total: None))
+    assert learning.said == ["the version is in service, but no profiles were learnt for it: not permitted"]
