@@ -5,6 +5,7 @@
 Ends on SIGTERM or SIGINT, and ends a job that is under way with it.
 """
 
+import signal
 import subprocess
 import sys
 import threading
@@ -98,8 +99,8 @@ def made_up_for(
     except TransientError as error:
         log.warning("missed runs not looked for", reason=str(error))
         return {}
-    # What ended with its scheduler has yet to be done.
-    done = [run for run in runs if run.exit_code != EXIT_INTERRUPTED]
+    # What ended with its scheduler has yet to be done; by the signal itself while it was starting.
+    done = [run for run in runs if run.exit_code not in (EXIT_INTERRUPTED, -signal.SIGTERM)]
     last = {run.job: run.begun_ms for run in sorted(done, key=lambda run: run.begun_ms)}
     due = {
         name: missed(cron, settings, datetime.fromtimestamp(last[name] / 1000, UTC), now)

@@ -168,10 +168,11 @@ def test_a_job_that_never_ran_has_missed_nothing(history: InMemoryJobHistory) ->
     assert set(made_up_for(triggers(settings), history, settings, NOON)) == {"adapt"}
 
 
-def test_a_run_that_ended_with_its_scheduler_is_made_up_for(history: InMemoryJobHistory) -> None:
+@pytest.mark.parametrize("exit_code", [Outcome.INTERRUPTED, -signal.SIGTERM])
+def test_a_run_that_ended_with_its_scheduler_is_made_up_for(history: InMemoryJobHistory, exit_code: int) -> None:
     begun = ms(NOON) - 9 * 3_600_000
     history.note(JobRun("retrain", begun - DAY_MS, begun - DAY_MS + 1))
-    history.note(JobRun("retrain", begun, begun + 1, exit_code=Outcome.INTERRUPTED))
+    history.note(JobRun("retrain", begun, begun + 1, exit_code=exit_code))
     assert set(made_up_for(triggers(ScheduleSettings()), history, ScheduleSettings(), NOON)) == {"retrain"}
 
 
