@@ -292,8 +292,12 @@ def _rolled_out(
     timeout_s = settings.retrain.rollout_timeout_s
     rollout = _announced(world, candidate, timeout_s)
     progress.summary.facts["workers"] = f"{len(rollout.on_it)} on it, {len(rollout.not_on_it)} not"
+    served_before = before is not None and before.version == candidate.version
     if rollout.complete:
         progress.say(f"{candidate.name}/{candidate.version} is champion; workers on it: {len(rollout.on_it)}")
+        if served_before:
+            # Nothing has changed: a worker that is started again meanwhile says nothing against the version.
+            return Outcome.PROMOTED
         wrong = watch(world.signal, candidate.identity, world.clock, settings.retrain.watch_s, _healthy(settings))
         if wrong is None:
             return Outcome.PROMOTED
@@ -301,7 +305,9 @@ def _rolled_out(
         stuck = "; ".join(f"{w.worker}: {', '.join(w.problems) or w.health}" for w in rollout.not_on_it)
         wrong = f"after {timeout_s:g} s not every worker runs version {candidate.version} ({stuck})"
     progress.say(wrong)
-    if before is None or before.version == candidate.version:
+    if served_before:
+        return Outcome.ROLLED_BACK
+    if before is None:
         world.store.tag(candidate.version, {ROLLED_BACK: wrong}, f"there is nothing to roll back to: {wrong}")
         return Outcome.ROLLED_BACK
     reason = f"version {candidate.version} rolled back: {wrong}"

@@ -119,6 +119,15 @@ def test_a_second_run_on_the_same_span_does_nothing(retraining: Retraining) -> N
     assert "nothing to do" in retraining.said[-2]
 
 
+def test_a_champion_with_nothing_new_to_learn_is_not_held_to_an_incident_of_its_stream(retraining: Retraining) -> None:
+    retraining.send(waves(600))
+    retraining.run()
+    # One worker that flags half of what comes.
+    retraining.world = replace(retraining.world, signal=Following(retraining.redis))
+    assert retraining.run() == Outcome.PROMOTED
+    assert "stream_ae.rolled_back" not in retraining.champion.tags
+
+
 def test_new_records_make_a_second_version_whose_parent_is_the_first(retraining: Retraining) -> None:
     retraining.send(waves(600))
     retraining.run()
