@@ -123,7 +123,7 @@ def retrain(
             disk = _Disk(scratch, Unfinished(world.checkpoint_dir, settings))
             outcome = _retrain(world, settings, progress, disk, dry_run, wanted)
             disk.unfinished.over()
-            if outcome == Outcome.PROMOTED and world.profiles is not None:
+            if outcome == Outcome.PROMOTED and world.profiles is not None and not dry_run:
                 registries = adapting.Registry(world.store, world.signal), world.profiles
                 others = adapting.World(world.reader, *registries, world.clock)
                 adapting.learn_anew(others, settings, adapting.Progress(progress.say, progress.collected))
@@ -169,6 +169,7 @@ def _retrain(world: World, settings: Settings, progress: Progress, disk: _Disk, 
     judged = _judged(trained, champion, settings, labelled)
     progress.summary.judged(judged)
     if dry_run:
+        progress.summary.facts["dry run"] = "nothing is registered or promoted"
         progress.say(
             f"dry run, nothing is registered: it would {'' if judged.promote else 'not '}be promoted, {judged.reason}"
         )

@@ -49,10 +49,10 @@ class KafkaSettings(Group):
 
 
 class TopicSettings(Group):
-    raw: Topic = "raw"
-    cleaned: Topic = "cleaned"
-    flagged: Topic = "flagged"
-    dead_letters: Topic = "dead-letters"
+    raw: Topic = Field("raw", description="what is read: sensor records or frames")
+    cleaned: Topic = Field("cleaned", description="every record again, denoised")
+    flagged: Topic = Field("flagged", description="anomalies, explained")
+    dead_letters: Topic = Field("dead-letters", description="what could not be read, and why")
     latent: Topic | None = Field(None, description="the codes of every record's samples; default: not published")
     feedback: Topic | None = Field(None, description="what operators call normal or an anomaly; default: not read")
 
