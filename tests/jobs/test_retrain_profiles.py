@@ -1,4 +1,4 @@
-"""Where streams have profiles, a retraining learns them for the version that it brings into service, and for no other."""
+"""Where streams have profiles, a retraining learns them for the version that it brings into service, no other."""
 
 from dataclasses import replace
 
