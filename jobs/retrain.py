@@ -142,6 +142,10 @@ def retrain(
             f"a file cannot be written ({error}): make room in {gettempdir()}, or set TMPDIR to another folder"
         )
         return Outcome.SERVER_AWAY
+    except KeyboardInterrupt:
+        onward = "goes on from its last checkpoint" if settings.retrain.resume_within_s else "begins anew"
+        progress.say(f"interrupted: the same command {onward}")
+        raise
 
 
 def _retrain(world: World, settings: Settings, progress: Progress, disk: _Disk, dry_run: bool, asked: Asked) -> Outcome:
