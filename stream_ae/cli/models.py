@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 # Of what became of a version; `models show` has all of it.
 TOLD_WIDTH = 110
 
-LABEL_WIDTH = 28
 
 app = typer.Typer(help="Versions: list, show, compare, promote, roll back, shadow, history.", no_args_is_help=True)
 
@@ -54,8 +53,10 @@ def show(context: typer.Context, version: Annotated[str, typer.Argument(help="A 
         "digest": found.digest,
         "aliases": ", ".join(found.aliases) or "-",
     }
-    for name, value in (facts | dict(sorted(found.tags.items()))).items():
-        typer.echo(f"{name:<{LABEL_WIDTH}}  {value}")
+    facts |= dict(sorted(found.tags.items()))
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name:<{width}}  {value}")
 
 
 @app.command()
