@@ -166,7 +166,7 @@ def _source(world: World, settings: Settings, request: Request, scratch: Path) -
         raise ConfigError(f"version {version.version} {wrong}")
     profiles = None
     if request.profiles is not None:
-        found, folder = fetched(world.profiles, request.profiles, scratch / "profiles")
+        found, folder = fetched(world.profiles, request.profiles, scratch / "profiles", profiles=True)
         profiles = profile_folder.load(folder).with_identity(found.identity)
         if not profiles.fits(model):
             raise ConfigError(

@@ -123,7 +123,7 @@ def retrain(
             disk = _Disk(scratch, Unfinished(world.checkpoint_dir, settings))
             outcome = _retrain(world, settings, progress, disk, dry_run, wanted)
             disk.unfinished.over()
-            if outcome == Outcome.PROMOTED and world.profiles is not None:
+            if outcome == Outcome.PROMOTED and world.profiles is not None and not dry_run:
                 registries = adapting.Registry(world.store, world.signal), world.profiles
                 others = adapting.World(world.reader, *registries, world.clock)
                 adapting.learn_anew(others, settings, adapting.Progress(progress.say, progress.collected))
@@ -142,6 +142,10 @@ def retrain(
             f"a file cannot be written ({error}): make room in {gettempdir()}, or set TMPDIR to another folder"
         )
         return Outcome.SERVER_AWAY
+    except KeyboardInterrupt:
+        onward = "goes on from its last checkpoint" if settings.retrain.resume_within_s else "begins anew"
+        progress.say(f"interrupted: the same command {onward}")
+        raise
 
 
 def _retrain(world: World, settings: Settings, progress: Progress, disk: _Disk, dry_run: bool, asked: Asked) -> Outcome:
@@ -169,6 +173,7 @@ def _retrain(world: World, settings: Settings, progress: Progress, disk: _Disk, 
     judged = _judged(trained, champion, settings, labelled)
     progress.summary.judged(judged)
     if dry_run:
+        progress.summary.facts["dry run"] = "nothing is registered or promoted"
         progress.say(
             f"dry run, nothing is registered: it would {'' if judged.promote else 'not '}be promoted, {judged.reason}"
         )

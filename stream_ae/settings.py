@@ -30,11 +30,17 @@ class KafkaSettings(Group):
     group_protocol: Literal["auto", "classic", "consumer"] = Field(
         "auto", description="consumer = KIP-848; auto = KIP-848 where driver and broker have it"
     )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_ca_file: Path | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="as the brokers ask for"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="how to log in, of a SASL_ protocol"
+    )
+    sasl_username: str | None = Field(None, description="of a SASL_ protocol")
+    sasl_password: SecretStr | None = Field(None, description="of a SASL_ protocol; shown masked")
+    ssl_ca_file: Path | None = Field(
+        None, description="PEM of who signs the brokers' certificates; default: those of the system"
+    )
     connect_timeout_s: Seconds = Field(5.0, description="no answer within this time at start = exit 2")
     delivery_timeout_s: Seconds = Field(30.0, description="an output not acknowledged by then is an error")
     transaction_timeout_s: Annotated[float, Field(ge=1, le=900)] = Field(
@@ -45,14 +51,14 @@ class KafkaSettings(Group):
     max_poll_interval_s: Seconds = Field(300.0, description="a worker that does not poll for this long is out")
     max_message_bytes: Positive = Field(1_000_000, description="largest output; the brokers' limit must allow it")
     linger_ms: Annotated[int, Field(ge=0)] = Field(5, description="how long the producer gathers a batch")
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field("none", description="of what is written")
 
 
 class TopicSettings(Group):
-    raw: Topic = "raw"
-    cleaned: Topic = "cleaned"
-    flagged: Topic = "flagged"
-    dead_letters: Topic = "dead-letters"
+    raw: Topic = Field("raw", description="what is read: sensor records or frames")
+    cleaned: Topic = Field("cleaned", description="every record again, denoised")
+    flagged: Topic = Field("flagged", description="anomalies, explained")
+    dead_letters: Topic = Field("dead-letters", description="what could not be read, and why")
     latent: Topic | None = Field(None, description="the codes of every record's samples; default: not published")
     feedback: Topic | None = Field(None, description="what operators call normal or an anomaly; default: not read")
 
@@ -84,8 +90,8 @@ class DecodeSettings(Group):
     records: Literal["json", "images"] = Field("json", description="images: each record is a frame (extra `images`)")
     stream_field: str = Field("stream", description="name of the stream id in the record")
     stream_from: Literal["field", "key", "either"] = Field("either", description="either = the field, else the key")
-    timestamp_field: str = "timestamp"
-    values_field: str = "values"
+    timestamp_field: str = Field("timestamp", description="where a sample's time is")
+    values_field: str = Field("values", description="where the channels are")
     max_clock_skew_s: Seconds = Field(300.0, description="a sample further ahead of its record's Kafka time is refused")
     duplicate_timestamp: Literal["accept", "dead_letter"] = Field(
         "accept", description="a sample with the timestamp of the one before it, of the same stream"
@@ -111,8 +117,8 @@ class DecideSettings(Group):
 
 
 class BatchSettings(Group):
-    max_records: Positive = 2048
-    max_bytes: Positive = 8 * 1024 * 1024
+    max_records: Positive = Field(2048, description="a batch closes at so many records")
+    max_bytes: Positive = Field(8 * 1024 * 1024, description="or so many bytes")
     max_values: Positive = Field(8 * 1024 * 1024, description="pixels of all frames of a batch; one frame always fits")
     max_age_s: Seconds = Field(0.05, description="the oldest record of a batch waits this long at most")
     idle_flush_s: Seconds = Field(5.0, description="with look-ahead: an idle stream's pending samples are let go")
@@ -129,10 +135,12 @@ class DeadLetterSettings(Group):
 
 class WorkerSettings(Group):
     name: str | None = Field(None, description="default: host name and process id")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = CUDA where present")
     threads: Positive = Field(1, description="CPU threads of the model; start more workers rather than more threads")
     cache_dir: Path = Field(Path("~/.cache/stream-ae"), description="model versions, by content digest")
-    http_host: str = "127.0.0.1"
+    http_host: str = Field(
+        "127.0.0.1", description="where /healthz, /readyz and /metrics answer; 0.0.0.0 = every network"
+    )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="health and metrics; 0 = a free port")
     slot: Slot | None = Field(
         None, description="stable name of this worker's place, such as its StatefulSet ordinal; default: from Redis"
@@ -170,14 +178,14 @@ class TrainingSettings(Group):
     )
     window: Annotated[int, Field(ge=2, le=4096)] = Field(32, description="samples the model sees at once")
     lookahead: Annotated[int, Field(ge=0)] = Field(0, description="newer samples a sample waits for")
-    seed: int = 0
-    max_epochs: Positive = 15
+    seed: int = Field(0, description="of weights, noise and the held-out part: training again is the same")
+    max_epochs: Positive = Field(15, description="fitting stops after so many passes over the data")
     patience: Positive = Field(4, description="epochs without a better validation loss before training stops")
     time_budget_s: Annotated[float, Field(gt=0)] | None = Field(
         None, description="fitting stops after this long, within an epoch if need be; default: by patience alone"
     )
-    batch_size: Positive = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    batch_size: Positive = Field(256, description="windows a step of fitting")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="step size of Adam")
     beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of a variational model's code length")
     free_bits: Annotated[float, Field(ge=0)] = Field(0.0, description="of each latent dimension, that cost nothing")
     denoiser: DenoiserKind = Field(
@@ -246,7 +254,7 @@ class ScheduleSettings(Group):
     adapt_cron: str | None = Field(
         None, description="when profiles are learnt anew, such as '30 * * * *'; off if empty"
     )
-    time_zone: str = "UTC"
+    time_zone: str = Field("UTC", description="what the cron expressions are in, such as Europe/Berlin")
     jitter_s: Seconds = Field(0.0, description="each run begins later by a random part of this")
     misfire: Literal["run_once", "skip"] = Field(
         "run_once", description="runs that were missed: one makes up for all of them; or skip those over the grace"
@@ -273,7 +281,7 @@ class MonitorSettings(Group):
 
 
 class LogSettings(Group):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="messages below it are left out")
 
 
 class Settings(Group):

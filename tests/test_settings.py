@@ -21,6 +21,10 @@ def test_defaults_need_no_file_and_no_environment() -> None:
     assert {row.origin for row in loaded.table()} == {"default"}
 
 
+def test_every_setting_says_what_it_means() -> None:
+    assert [row.path for row in load(environment={}).table() if not row.description] == []
+
+
 def test_environment_overrides_file_and_each_value_says_where_it_came_from(tmp_path: Path) -> None:
     file = config_file(tmp_path, "pipeline: pumps\nkafka:\n  bootstrap_servers: a:1\n  group_id: from-file\n")
     loaded = load(file, {"STREAM_AE_KAFKA__BOOTSTRAP_SERVERS": "b:2"})

@@ -53,7 +53,9 @@ def owned(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK_FILE).open("w")
     except OSError as error:
-        raise ConfigError(f"--to-parquet {folder} cannot be written: {error.strerror}") from error
+        raise ConfigError(
+            f"--to-parquet {folder} cannot be written ({error.strerror}): name a folder that you may write to"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -31,10 +31,10 @@ class Topics(Protocol):
 
 
 def renamed(topics: TopicSettings, suffix: str) -> TopicSettings:
-    """The same raw topic; outputs with `-suffix`. Raises ConfigError if that makes no name of a topic."""
+    """The same raw topic; outputs with `-suffix`, no feedback. Raises ConfigError if that makes no name of a topic."""
     named = {kind: f"{name}-{suffix}" for kind, name in topics.model_dump().items() if kind != "raw" and name}
     try:
-        return TopicSettings.model_validate(topics.model_dump() | named)
+        return TopicSettings.model_validate(topics.model_dump() | named | {"feedback": None})
     except ValidationError:
         raise ConfigError(
             f"{suffix!r} is no suffix for topics: letters, digits, '.', '_' and '-', and names of 249 in all"

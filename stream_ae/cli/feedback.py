@@ -10,6 +10,7 @@ from stream_ae.cli.context import settings
 if TYPE_CHECKING:
     from stream_ae.flow.feedback import LabelledSource
     from stream_ae.records import OutgoingBatch
+    from stream_ae.settings import KafkaSettings
 
 
 class Said(StrEnum):
@@ -41,7 +42,8 @@ def feedback(
     if topic is None:
         raise ConfigError("topics.feedback is not set: name a topic, and `stream-ae topics create` makes it")
     about = _source(source, end, effective.topics.raw)
-    check_topics(effective.kafka, writes=[topic])
+    check_topics(effective.kafka, reads=[effective.topics.raw], writes=[topic])
+    _check_there(effective.kafka, about)
     sink = open_sink(effective.kafka)
     try:
         sink.produce(_record(topic, about, Label(label.value)))
@@ -65,6 +67,26 @@ def _source(text: str, end: int | None, raw: str) -> "LabelledSource":
     if end is not None and end <= found.offset:
         raise ConfigError(f"--end {end} must lie above offset {found.offset}")
     return LabelledSource(found.topic, found.partition, found.offset, end)
+
+
+def _check_there(kafka: "KafkaSettings", about: "LabelledSource") -> None:
+    """Raises ConfigError if the raw topic has no such record yet: a slip of the pen would label nothing, unnoticed."""
+    from stream_ae.errors import ConfigError
+    from stream_ae.kafka.driver import open_reader
+
+    reader = open_reader(kafka)
+    try:
+        ends = {each.partition.number: each.end for each in reader.ranges(about.topic)}
+    finally:
+        reader.close()
+    if about.partition not in ends:
+        raise ConfigError(f"topic {about.topic} has no partition {about.partition}: copy the source of the record")
+    end = ends[about.partition]
+    if about.end > end:
+        raise ConfigError(
+            f"topic {about.topic}, partition {about.partition} ends at offset {end}: give an offset below it, and an "
+            "--end of at most that"
+        )
 
 
 def _record(topic: str, about: "LabelledSource", label: str) -> "OutgoingBatch":

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # Of what became of a version; `models show` has all of it.
 TOLD_WIDTH = 110
 
-app = typer.Typer(help="Versions: list, show, compare, promote, roll back, history.", no_args_is_help=True)
+
+app = typer.Typer(help="Versions: list, show, compare, promote, roll back, shadow, history.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -52,8 +53,10 @@ def show(context: typer.Context, version: Annotated[str, typer.Argument(help="A 
         "digest": found.digest,
         "aliases": ", ".join(found.aliases) or "-",
     }
-    for name, value in (facts | dict(sorted(found.tags.items()))).items():
-        typer.echo(f"{name:<26}{value}")
+    facts |= dict(sorted(found.tags.items()))
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name:<{width}}  {value}")
 
 
 @app.command()
@@ -168,12 +171,17 @@ def promote_version(effective: "Settings", target: "ModelVersion", reason: str) 
         _promote(_store(effective), signal, effective, target, reason, wait=True)
 
 
-def find_version(store: "ModelStore", asked: str) -> "ModelVersion":
-    """The version of that number, or the champion. Raises ConfigError naming what there is."""
+def find_version(store: "ModelStore", asked: str, profiles: bool = False) -> "ModelVersion":
+    """The version of that number, or the champion. Raises ConfigError naming what there is.
+
+    profiles: the store holds versions of the streams' profiles.
+    """
     from stream_ae.errors import ConfigError
 
     if asked == "champion":
         champion = store.champion()
+        if champion is None and profiles:
+            raise ConfigError("no profiles of the streams are in service: `stream-ae adapt` learns them")
         if champion is None:
             raise ConfigError("there is no champion yet: `stream-ae models promote VERSION`, or `stream-ae retrain`")
         return champion
@@ -182,15 +190,15 @@ def find_version(store: "ModelStore", asked: str) -> "ModelVersion":
         if version.version == asked.removeprefix("v"):
             return version
     there = ", ".join(version.version for version in versions) or "none yet"
-    raise ConfigError(f"there is no version {asked!r}; versions: {there}")
+    raise ConfigError(f"there is no version {asked!r}{' of the profiles' if profiles else ''}; versions: {there}")
 
 
-def fetched(store: "ModelStore", asked: str, scratch: Path) -> "tuple[ModelVersion, Path]":
+def fetched(store: "ModelStore", asked: str, scratch: Path, profiles: bool = False) -> "tuple[ModelVersion, Path]":
     """The version of that number, or the champion, and its folder in `scratch`, which holds what was registered."""
     from stream_ae.digest import folder_digest
     from stream_ae.errors import DigestError
 
-    found = find_version(store, asked)
+    found = find_version(store, asked, profiles)
     folder = store.fetch(found.version, scratch / found.version)
     if folder_digest(folder) != found.digest:
         raise DigestError(f"{found.name}/{found.version} in MLflow is not what was registered: take another version")

@@ -58,8 +58,8 @@ def retrain(
     One shot: run it by hand, from cron, or leave it to stream-ae schedule. Settings: retrain.*, training.*
 
     Exit codes: 0 promoted or already done, 2 configuration, 3 the gate kept the champion, 4 the data cannot be used,
-    5 another retraining is running, 6 the workers did not come up on it and the champion before is back, 7 a server
-    is away.
+    5 another retraining is running, 6 the workers did not come up on it or not stay healthy and the champion before is
+    back, 7 a server is away or a disk is full, 130 interrupted.
     """
     from jobs.retrain import run
     from jobs.training_data import Asked
@@ -98,7 +98,7 @@ def adapt(context: typer.Context) -> None:
     Needs no labels. One shot: run it by hand, from cron, or set schedule.adapt_cron for stream-ae schedule.
 
     Exit codes: 0 published or nothing new to do, 2 configuration, 4 there is no model or no stream with enough rows,
-    5 another learning is running, 7 a server is away.
+    5 another learning is running, 7 a server is away, 130 interrupted.
     """
     from jobs.adapt import Progress, run
 

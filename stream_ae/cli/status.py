@@ -25,6 +25,7 @@ class Picture:
 
     lag:  records not yet committed, by partition of the raw topic.
     jobs: the newest runs of scheduled jobs, newest first.
+    workers_read: False where Redis did not tell, so that no worker may be known though some are running.
     """
 
     pipeline: str
@@ -34,6 +35,7 @@ class Picture:
     lag: dict[str, int]
     problems: tuple[str, ...]
     jobs: "tuple[JobRun, ...]" = ()
+    workers_read: bool = True
 
 
 def status(
@@ -82,9 +84,11 @@ def take_picture(effective: "Settings", signal: "ModelSignal", store: "ModelStor
     champion = ""
     lag: dict[str, int] = {}
     runs: list[JobRun] = []
+    workers_read = True
     try:
         workers, desired, runs = signal.workers(), signal.desired(), history.runs(JOB_RUNS)
     except StreamAEError as error:
+        workers_read = False
         problems.append(str(error))
     try:
         found = store.champion()
@@ -96,7 +100,9 @@ def take_picture(effective: "Settings", signal: "ModelSignal", store: "ModelStor
         lag = {f"{partition.topic}/{partition.number}": behind for partition, behind in sorted(by_partition.items())}
     except StreamAEError as error:
         problems.append(str(error))
-    return Picture(effective.pipeline, tuple(workers), desired, champion, lag, tuple(problems), tuple(runs))
+    return Picture(
+        effective.pipeline, tuple(workers), desired, champion, lag, tuple(problems), tuple(runs), workers_read
+    )
 
 
 def drawn(picture: Picture, now_ms: int) -> "RenderableType":
@@ -113,9 +119,9 @@ def drawn(picture: Picture, now_ms: int) -> "RenderableType":
     head.append_text(Text.assemble(("   desired ", "dim"), wanted))
     if desired is not None and desired.reason:
         head.append(f" ({desired.reason})", "dim")
-    behind = sum(picture.lag.values())
+    behind = str(sum(picture.lag.values())) if picture.lag else "unknown"
     per_partition = ", ".join(f"{name}: {count}" for name, count in picture.lag.items())
-    lag = Text.assemble(("lag ", "dim"), str(behind), (f"   {per_partition}" if per_partition else "", "dim"))
+    lag = Text.assemble(("lag ", "dim"), behind, (f"   {per_partition}" if per_partition else "", "dim"))
     table = Table(box=None, pad_edge=False)
     for heading in ("worker", "health", "model", "partitions"):
         table.add_column(heading)
@@ -123,7 +129,8 @@ def drawn(picture: Picture, now_ms: int) -> "RenderableType":
         table.add_column(heading, justify="right")
     for worker in picture.workers:
         table.add_row(*_cells(worker, now_ms))
-    lines: list[RenderableType] = [head, lag, table if picture.workers else Text("no worker is running", "yellow")]
+    nobody = Text("no worker is running" if picture.workers_read else "workers unknown", "yellow")
+    lines: list[RenderableType] = [head, lag, table if picture.workers else nobody]
     for worker in picture.workers:
         if worker.shadow is not None:
             lines.append(Text(f"{worker.worker}: {shadow_told(worker.shadow)}", "dim"))

@@ -75,7 +75,9 @@ def _check_there(held: Mapping[Partition, OffsetRange], ranges: list[OffsetRange
     for one in ranges:
         topic, number = one.partition
         if one.partition not in held:
-            raise ConfigError(f"topic {topic} has no partition {number}, which offsets {number}:{one.begin}- name")
+            raise ConfigError(
+                f"topic {topic} has no partition {number}, which offsets {number}:{one.begin}-{one.end} name"
+            )
         there = held[one.partition]
         if one.begin < there.begin:
             raise ConfigError(
@@ -84,7 +86,9 @@ def _check_there(held: Mapping[Partition, OffsetRange], ranges: list[OffsetRange
                 "keep what shall be trained on again"
             )
         if one.end > there.end:
-            raise ConfigError(f"topic {topic}, partition {number} ends at offset {there.end}, before {one.end}")
+            raise ConfigError(
+                f"topic {topic}, partition {number} ends at offset {there.end}, before {one.end}: give an end up to it"
+            )
         if sum(other.partition == one.partition for other in ranges) > 1:
             raise ConfigError(f"offsets name partition {number} more than once: give one span of each partition")
 

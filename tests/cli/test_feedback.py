@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 
 from stream_ae.cli.app import app
 from stream_ae.errors import ConfigError
-from stream_ae.kafka.driver import open_reader
-from stream_ae.records import Partition
+from stream_ae.kafka.driver import open_reader, open_sink
+from stream_ae.records import NO_HEADERS, OutgoingBatch, Partition
 from stream_ae.settings import KafkaSettings, Settings, TopicSettings
 from stream_ae.training.labels import ANOMALY, NORMAL, read_labels
 
@@ -27,10 +27,19 @@ def _run(pipeline: Settings, *arguments: str) -> Result:
     return CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
 
 
+def _send(pipeline: Settings, partition: int, count: int) -> None:
+    where, now = np.full(count, partition, np.int32), np.full(count, -1, np.int64)
+    sink = open_sink(pipeline.kafka)
+    sink.produce(OutgoingBatch(pipeline.topics.raw, where, now, [None] * count, [b"{}"] * count, [NO_HEADERS] * count))
+    sink.flush(30.0)
+    sink.close()
+
+
 @pytest.mark.servers
 def test_what_an_operator_says_is_read_from_kafka_and_the_newest_word_counts(pipeline: Settings) -> None:
     raw = pipeline.topics.raw
     assert f"created {pipeline.topics.feedback}" in _run(pipeline, "topics", "create").stdout
+    _send(pipeline, partition=1, count=20)
     assert _run(pipeline, "feedback", f"{raw}/1/10", "anomaly", "--end", "20").exit_code == 0
     assert _run(pipeline, "feedback", f"{raw}/1/12", "normal").exit_code == 0
     reader = open_reader(pipeline.kafka)
@@ -38,6 +47,18 @@ def test_what_an_operator_says_is_read_from_kafka_and_the_newest_word_counts(pip
     reader.close()
     found = labels.marks.at(Partition(raw, 1), np.array([9, 10, 12, 19, 20]))
     assert found.tolist() == [0, ANOMALY, NORMAL, ANOMALY, 0]
+
+
+@pytest.mark.servers
+def test_a_record_that_the_raw_topic_does_not_hold_is_refused(pipeline: Settings) -> None:
+    raw = pipeline.topics.raw
+    _run(pipeline, "topics", "create")
+    _send(pipeline, partition=1, count=20)
+    with pytest.raises(ConfigError, match=f"topic {raw} has no partition 7"):
+        _run(pipeline, "feedback", f"{raw}/7/10", "normal")
+    for arguments in ((f"{raw}/1/20", "normal"), (f"{raw}/1/10", "anomaly", "--end", "21")):
+        with pytest.raises(ConfigError, match="partition 1 ends at offset 20"):
+            _run(pipeline, "feedback", *arguments)
 
 
 @pytest.mark.parametrize(

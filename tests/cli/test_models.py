@@ -42,6 +42,13 @@ def test_an_unknown_version_is_refused_with_those_that_exist(store: InMemoryStor
         find_version(InMemoryStore(ManualClock()), "champion")
 
 
+def test_unknown_profiles_are_not_taken_for_a_version_of_the_model(store: InMemoryStore) -> None:
+    with pytest.raises(ConfigError, match="no version '9' of the profiles; versions: 1, 2, 3"):
+        find_version(store, "9", profiles=True)
+    with pytest.raises(ConfigError, match="`stream-ae adapt` learns them"):
+        find_version(InMemoryStore(ManualClock()), "champion", profiles=True)
+
+
 def test_a_rollback_skips_versions_that_were_never_in_service(store: InMemoryStore) -> None:
     assert version_before(store, announced(store, "3", "1")).version == "1"
     assert version_before(store, announced(store, "3", "2", "1")).version == "2"

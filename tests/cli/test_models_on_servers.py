@@ -12,6 +12,7 @@ from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import MlflowSettings
 
 Run = Callable[..., str]
+LONG_TAG = "stream_ae.gate.labelled_anomalies_found"
 
 
 @pytest.fixture
@@ -20,7 +21,8 @@ def run(mlflow_uri: str, redis_url: str, unique: Callable[[str], str], model_fol
     pipeline = unique("pump")
     store = MlflowStore(MlflowSettings(tracking_uri=mlflow_uri, timeout_s=60.0), pipeline)
     for number, folder in enumerate(model_folders, 1):
-        store.register(folder, {"stream_ae.offsets": f"0:0-{number}00", "stream_ae.topic": "raw"}, {})
+        tags = {"stream_ae.offsets": f"0:0-{number}00", "stream_ae.topic": "raw", LONG_TAG: "passed: 0.9"}
+        store.register(folder, tags, {})
     environment = {
         "STREAM_AE_PIPELINE": pipeline,
         "STREAM_AE_MLFLOW__TRACKING_URI": mlflow_uri,
@@ -46,6 +48,12 @@ def test_history_says_what_was_announced_and_why_newest_first(run: Run) -> None:
     assert [line.split()[2] for line in lines] == ["1", "2", "1"]
     assert "rolled back to 1 by hand" in lines[0]
     assert len(run("history", "--limit", "1").splitlines()) == 2
+
+
+def test_show_keeps_names_and_what_they_say_apart_however_long_they_are(run: Run) -> None:
+    columns = {line.split("  ")[0]: line.split()[-1] for line in run("show", "1").splitlines()}
+    assert columns["stream_ae.topic"] == "raw"
+    assert LONG_TAG in columns
 
 
 def test_diff_says_in_what_two_versions_differ_and_nothing_else(run: Run) -> None:

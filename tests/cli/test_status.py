@@ -28,9 +28,16 @@ def test_workers_versions_and_lag_are_shown() -> None:
 
 
 def test_what_is_wrong_is_said_even_without_a_worker() -> None:
-    text = shown(Picture("pumps", (), None, "", {}, ("Redis at x:1 is not reached",)))
+    text = shown(Picture("pumps", (), None, "", {"raw/0": 7}, ("MLflow at x:1 is not reached",)))
     assert "no worker is running" in text
-    assert "Redis at x:1 is not reached" in text
+    assert "MLflow at x:1 is not reached" in text
+
+
+def test_what_a_server_that_is_away_did_not_tell_is_called_unknown_and_not_nothing() -> None:
+    text = shown(Picture("pumps", (), None, "", {}, ("Redis at x:1 is not reached",), workers_read=False))
+    assert "workers unknown" in text
+    assert "no worker is running" not in text
+    assert "lag unknown" in text
 
 
 def test_a_worker_that_refused_a_version_says_why() -> None:

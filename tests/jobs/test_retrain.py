@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs import adapt as adapting
-from jobs.adapt import Registry
 from jobs.one_shot import RUN_KEY
 from jobs.retrain import Outcome, Progress, World, retrain
 from stream_ae.models.serialization import load
@@ -368,34 +366,3 @@ def test_a_topic_whose_channels_are_no_longer_those_of_the_champion_is_refused_w
         "They were read with the champion's channels, a, b: if the topic has others now, serve them under another "
         "pipeline name; if the champion is the wrong one, promote another"
     )
-
-
-def _profiled(retraining: Retraining) -> Registry:
-    """The same pipeline with a registry of profiles."""
-    profiles = Registry(
-        InMemoryStore(retraining.clock, retraining.settings.profiles),
-        InMemorySignal(retraining.redis, retraining.settings.profiles),
-    )
-    retraining.world = replace(retraining.world, profiles=profiles)
-    return profiles
-
-
-def test_where_streams_have_profiles_a_retraining_learns_them_for_the_new_version(retraining: Retraining) -> None:
-    profiles = _profiled(retraining)
-    retraining.send(waves(600))
-    retraining.run()
-    models = Registry(retraining.store, retraining.signal)
-    others = adapting.World(retraining.world.reader, models, profiles, retraining.clock)
-    adapting.adapt(others, retraining.settings, adapting.Progress(retraining.said.append, lambda done, total: None))
-    retraining.send(waves(300, first=600))
-    assert retraining.run() == Outcome.PROMOTED
-    champion = profiles.store.champion()
-    assert champion is not None
-    assert champion.tags[adapting.MODEL] == "default/2"
-
-
-def test_where_no_stream_has_a_profile_a_retraining_learns_none(retraining: Retraining) -> None:
-    profiles = _profiled(retraining)
-    retraining.send(waves(600))
-    assert retraining.run() == Outcome.PROMOTED
-    assert profiles.store.versions() == []

@@ -115,7 +115,7 @@ def test_exactly_the_offsets_that_are_asked_for_are_trained_on(feeding: Feeding,
     [
         ("0:0-700", "records 0-50 of topic raw, partition 0 are gone: retention has deleted what was before offset 50"),
         ("0:100-901", "topic raw, partition 0 ends at offset 900, before 901"),
-        ("7:0-700", "topic raw has no partition 7"),
+        ("7:0-700", "topic raw has no partition 7, which offsets 7:0-700 name"),
         ("0:100-200,0:300-400", "name partition 0 more than once"),
     ],
 )

@@ -67,6 +67,16 @@ def test_a_killed_retraining_goes_on_with_its_span_though_records_have_come(mort
     assert torch.equal(mortal.weights(tmp_path / "killed"), expected)
 
 
+def test_an_interrupted_retraining_says_what_the_same_command_does_next(mortal: Mortal) -> None:
+    def hear(epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    quiet = Progress(say=mortal.said.append, collected=lambda done, total: None, epoch=hear)
+    with pytest.raises(KeyboardInterrupt):
+        retrain(mortal.world, mortal.settings, quiet)
+    assert mortal.said[-1] == "interrupted: the same command goes on from its last checkpoint"
+
+
 def test_nothing_is_left_of_a_retraining_that_came_to_its_end(mortal: Mortal) -> None:
     mortal.epochs()
     assert not mortal.folder.exists()

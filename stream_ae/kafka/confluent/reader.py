@@ -93,7 +93,10 @@ class ConfluentReader:
         except KafkaException as error:
             raise TransientError(brokers_away(self._settings.bootstrap_servers)) from error
         if found.error is not None or not found.partitions:
-            raise ConfigError(f"topic {topic} cannot be read: {found.error}; create it or check the permissions")
+            reason = "it has no partitions" if found.error is None else found.error.str()
+            raise ConfigError(
+                f"topic {topic} cannot be read ({reason}): `stream-ae topics create` makes it, or check the permissions"
+            )
         return [Partition(topic, number) for number in sorted(found.partitions)]
 
     def _bounds(self, partition: Partition) -> tuple[int, int]:

@@ -102,7 +102,10 @@ class KafkaPythonReader:
         except KafkaError as error:
             raise TransientError(brokers_away(self._settings.bootstrap_servers)) from error
         if not numbers:
-            raise ConfigError(f"topic {topic} cannot be read: it does not exist or may not be seen; create it")
+            raise ConfigError(
+                f"topic {topic} cannot be read (it does not exist, or may not be seen): `stream-ae topics create` "
+                "makes it, or check the permissions"
+            )
         return [TopicPartition(topic, number) for number in sorted(numbers)]
 
     def _offsets_at(self, partitions: Sequence[TopicPartition], time_ms: int, timeout_ms: int) -> dict[Any, int]:
