@@ -11,7 +11,7 @@ from stream_ae.models.version import load as load_version
 from stream_ae.ports import ModelStore
 
 
-def found_again(store: ModelStore, number: str, folder: Path) -> LoadedVersion | None:
+def found_again(store: ModelStore, number: str | None, folder: Path) -> LoadedVersion | None:
     """The version of this number, fetched to `folder`; None if none is asked for. Raises ConfigError if it is not
     there."""
     if not number:

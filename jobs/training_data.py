@@ -42,11 +42,13 @@ class Asked:
     like:     train this version again, from what it says of itself.
     """
 
-    offsets: str = ""
-    like: str = ""
+    offsets: str | None = None
+    like: str | None = None
 
     def check(self, settings: Settings) -> None:
         """Raises ConfigError if it cannot be meant so."""
+        if "" in (self.offsets, self.like):
+            raise ConfigError("--offsets and --like want a value, and it is empty: is a shell variable not set?")
         if self.offsets and self.like:
             raise ConfigError("--offsets and --like both say what to train on: give one of them")
         if self.offsets:

@@ -104,7 +104,7 @@ def shadow(
             signal.withdraw()
             typer.echo("no version scores beside the champion any more")
             return
-        target = find_version(_store(effective), version)
+        target = challenger(_store(effective), version)
         signal.announce(Desired(target.identity, SystemClock().wall_ms(), "shadow"))
         typer.echo(f"{target.name}/{target.version} scores beside the champion: see `stream-ae status`")
 
@@ -203,6 +203,17 @@ def fetched(store: "ModelStore", asked: str, scratch: Path, profiles: bool = Fal
     if folder_digest(folder) != found.digest:
         raise DigestError(f"{found.name}/{found.version} in MLflow is not what was registered: take another version")
     return found, folder
+
+
+def challenger(store: "ModelStore", asked: str) -> "ModelVersion":
+    """The version of that number. Raises ConfigError if it is the champion, which has nobody to be compared with."""
+    from stream_ae.errors import ConfigError
+
+    found = find_version(store, asked)
+    champion = store.champion()
+    if champion is not None and champion.digest == found.digest:
+        raise ConfigError(f"version {found.version} is the champion: name another one to score beside it")
+    return found
 
 
 def version_before(store: "ModelStore", history: "list[Desired]") -> "ModelVersion":

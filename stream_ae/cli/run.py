@@ -47,11 +47,12 @@ def retrain(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and compare; register nothing.")] = False,
     offsets: Annotated[
-        str, typer.Option(metavar="SPANS", help="Train on exactly these: partition:first-end, as 0:17-900,1:0-450.")
-    ] = "",
+        str | None,
+        typer.Option(metavar="SPANS", help="Train on exactly these: partition:first-end, as 0:17-900,1:0-450."),
+    ] = None,
     like: Annotated[
-        str, typer.Option(metavar="VERSION", help="Train this one again: its records, settings and seed.")
-    ] = "",
+        str | None, typer.Option(metavar="VERSION", help="Train this one again: its records, settings and seed.")
+    ] = None,
 ) -> None:
     """Train on the newest span of the raw topic; register, promote if it is no worse, roll out, and watch.
 

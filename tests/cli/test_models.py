@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_ae.cli.models import find_version, version_before
+from stream_ae.cli.models import challenger, find_version, version_before
 from stream_ae.errors import ConfigError
 from stream_ae.ports import Desired
 from stream_ae.registry.rollout import ROLLED_BACK
@@ -33,6 +33,12 @@ def test_a_version_is_named_by_its_number_or_as_champion(store: InMemoryStore) -
     assert find_version(store, "2").version == "2"
     assert find_version(store, "v2").version == "2"
     assert find_version(store, "champion").version == "3"
+
+
+def test_the_champion_does_not_score_beside_itself(store: InMemoryStore) -> None:
+    assert challenger(store, "2").version == "2"
+    with pytest.raises(ConfigError, match="version 3 is the champion"):
+        challenger(store, "3")
 
 
 def test_an_unknown_version_is_refused_with_those_that_exist(store: InMemoryStore) -> None:

@@ -14,7 +14,7 @@ from jobs.training_data import Asked
 from stream_ae.errors import ConfigError
 from stream_ae.models.serialization import load, save
 from stream_ae.records import Float32, Partition
-from stream_ae.settings import RetrainSettings, TopicSettings
+from stream_ae.settings import RetrainSettings, Settings, TopicSettings
 from tests.jobs.test_retrain import Retraining, waves
 
 
@@ -286,3 +286,9 @@ def test_garbage_is_refused_with_the_reason(feeding: Feeding, x: Float32, proble
     assert feeding.run() == Outcome.UNUSABLE_DATA
     assert problem in feeding.all_said
     assert feeding.store.versions() == []
+
+
+@pytest.mark.parametrize("asked", [Asked(offsets=""), Asked(like="")])
+def test_what_is_asked_for_by_an_empty_text_is_refused(asked: Asked) -> None:
+    with pytest.raises(ConfigError, match="is a shell variable not set"):
+        asked.check(Settings())
