@@ -1,7 +1,7 @@
 """Announcing a version and watching the workers come up on it."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -108,7 +108,8 @@ class Healthy:
     """What workers on a new version must keep to while it is watched.
 
     flagged_share:  of the records answered meanwhile at most so many carry an anomaly,
-    dead_share:     and at most so many became dead letters,
+    dead_share:     and at most so many became dead letters, or twice the share that did before, where that is more:
+                    what cannot be read is hardly the version's fault,
     records:        once there are so many of them.
     """
 
@@ -138,6 +139,7 @@ def _wrong(
     before: Mapping[str, WorkerStatus], now: Mapping[str, WorkerStatus], model: ModelIdentity, healthy: Healthy
 ) -> str | None:
     records = flagged = dead = 0
+    dead_share = max(healthy.dead_share, 2 * _dead_share(before.values(), healthy.records))
     for name, then in before.items():
         worker = now.get(name)
         if worker is None or worker.started_ms != then.started_ms:
@@ -153,9 +155,15 @@ def _wrong(
         return None
     if flagged > healthy.flagged_share * records:
         return f"{flagged / records:.0%} of {records} records were flagged, at most {healthy.flagged_share:.0%} may be"
-    if dead > healthy.dead_share * records:
-        return f"{dead / records:.0%} of {records} records became dead letters, at most {healthy.dead_share:.0%} may"
+    if dead > dead_share * records:
+        return f"{dead / records:.0%} of {records} records became dead letters, at most {dead_share:.0%} may"
     return None
+
+
+def _dead_share(workers: Collection[WorkerStatus], enough: int) -> float:
+    """Of the records since the workers started; 0 while there are not `enough` to tell."""
+    records = sum(worker.records for worker in workers)
+    return sum(worker.dead_letters for worker in workers) / records if records >= enough else 0.0
 
 
 def _is_on(worker: WorkerStatus, model: ModelIdentity) -> bool:

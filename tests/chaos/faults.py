@@ -25,7 +25,7 @@ ZOMBIE_S = 30.0
 FROZEN_BROKER_S = 20.0
 # Longer than the smallest version, so that logs can still be written.
 NO_ROOM_BYTES = 16_384
-RETRAIN_ENDS_WITHIN_S = 90.0
+RETRAIN_ENDS_WITHIN_S = 180.0
 PROMOTED, LOCKED = 0, 5
 # Records of each partition: what is flagged is left out, and spikes flag most of the short windows that hold them.
 ENOUGH_TO_RETRAIN = 500

@@ -115,5 +115,12 @@ def test_what_goes_wrong_under_watch_is_said_at_once(
     assert clock.monotonic_s() < 2.0
 
 
+def test_a_stream_that_was_broken_before_does_not_take_a_version_back(clock: ManualClock) -> None:
+    fleet = Fleet(clock, on_new(1000, dead=60), on_new(2000, dead=130))
+    assert watch(fleet, NEW, clock, 5.0, LIMITS) is None
+    worse = watch(Fleet(clock, on_new(1000, dead=60), on_new(2000, dead=200)), NEW, clock, 5.0, LIMITS)
+    assert worse == "14% of 1000 records became dead letters, at most 12% may"
+
+
 def test_a_few_records_say_nothing_yet(clock: ManualClock) -> None:
     assert watch(Fleet(clock, on_new(), on_new(100, flagged=90, dead=90)), NEW, clock, 5.0, LIMITS) is None
