@@ -10,9 +10,11 @@ from stream_ae.kafka import admin
 from stream_ae.kafka.driver import open_reader, open_sink, open_source
 from stream_ae.localdev.process import Server
 from stream_ae.localdev.stack import Stack
+from stream_ae.ports import RecordReader
 from stream_ae.records import Partition, Position
 from stream_ae.settings import KafkaSettings
 from tests.contracts.worlds import Listener, Member, joined, outgoing, poll_until
+from tests.end_to_end.world import eventually
 
 
 @pytest.fixture
@@ -39,6 +41,14 @@ def topic(settings: KafkaSettings, unique: Callable[[str], str]) -> str:
     name = unique("topic")
     admin.create_topics(settings, [admin.TopicSpec(name, 1)])
     return name
+
+
+def led(reader: RecordReader, topic: str) -> bool:
+    """Whether the broker knows already that it leads the topic's partitions."""
+    try:
+        return bool(reader.ranges(topic))
+    except TransientError:
+        return False
 
 
 def fails(call: Callable[[], object], kind: type[Exception], patience_s: float = 30.0) -> Exception:
@@ -124,6 +134,7 @@ def test_outputs_that_no_broker_acknowledges_fail_the_flush(
         sink.flush(20)
     sink.close()
     reader = open_reader(settings)
+    eventually(lambda: led(reader, topic), "the partition has a leader again")
     assert list(joined(list(reader.read(reader.ranges(topic)))).values) == [b"before"]
     reader.close()
 
