@@ -7,14 +7,9 @@ Needs a Chromium (Debian: `apt install chromium`); CHROMIUM names another one.
 
 import json
 import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
@@ -23,6 +18,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from stream_ae.cli.demo.life import PIPELINE
+from tests.end_to_end.kept_demo import kept_demo
 
 DOCS = Path(__file__).parents[1] / "docs"
 CHROMIUM = os.environ.get("CHROMIUM", "chromium")
@@ -31,7 +27,7 @@ WIDTH = 1900
 PAGE_WIDTH = 1410
 # Of the page's own clock: its scripts fetch, draw and settle within this.
 SETTLED_MS = 60_000
-LOOK_EVERY_S, TAKEN_WITHIN_S = 1.0, 120.0
+TAKEN_WITHIN_S = 120.0
 
 
 def main() -> None:
@@ -42,7 +38,7 @@ def main() -> None:
         )
     with TemporaryDirectory(prefix="stream-ae-pictures-") as folder:
         out = Path(folder) / "out"
-        with _demo_with_everything_up(Path(folder) / "said", out) as address:
+        with kept_demo(Path(folder) / "said", ["--out", str(out)]) as (_, address):
             for name, (page, height) in _pages(address).items():
                 _take(f"{address}/#/{page}", DOCS / name, height)
         shutil.copy(out / "report.png", DOCS / "demo.png")
@@ -85,28 +81,6 @@ def _take(url: str, file: Path, height: int) -> None:
     with Image.open(file) as whole:
         page = whole.crop((0, 0, PAGE_WIDTH, height)).quantize(256)
     page.save(file, optimize=True)
-
-
-@contextmanager
-def _demo_with_everything_up(said: Path, out: Path) -> Iterator[str]:
-    """The address of MLflow in a demo that is over but for its servers."""
-    never = threading.Event()
-    with said.open("wb") as output:
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "stream_ae.cli", "demo", "--keep", "--out", str(out)],
-            stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        while "Ctrl-C ends it all" not in (text := said.read_text()):
-            if demo.poll() is not None:
-                sys.exit(f"pictures: the demo has failed:\n{text}")
-            never.wait(LOOK_EVERY_S)
-        found = re.search(r"STREAM_AE_MLFLOW__TRACKING_URI=(\S+)", text)
-        assert found is not None
-        yield found[1]
-    finally:
-        demo.send_signal(signal.SIGINT)
-        demo.wait(TAKEN_WITHIN_S)
 
 
 if __name__ == "__main__":

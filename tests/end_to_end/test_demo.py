@@ -4,10 +4,8 @@ import json
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import environ
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,11 +15,10 @@ import pytest
 from mlflow import MlflowClient
 
 from stream_ae.cli.demo.life import PIPELINE
-from tests.end_to_end.world import eventually
+from tests.end_to_end.kept_demo import ENDED_WITHIN_S, kept_demo
 
 # Three trainings, a U-Net's and four more, on a machine that may be busy.
 pytestmark = pytest.mark.timeout(900)
-SHOWN_WITHIN_S, ENDED_WITHIN_S = 800.0, 120.0
 
 
 @dataclass(frozen=True)
@@ -42,29 +39,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     scratch, out, numbers, said = folder / "scratch", folder / "out", folder / "r.json", folder / "said"
     scratch.mkdir()
     # Fast: the rest of the stream waits for version 2 all the same.
-    options = ["--machines", "2", "--rate", "500", "--report", str(numbers), "--out", str(out), "--keep"]
-    with said.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "stream_ae.cli", "demo", *options],
-            env={**environ, "TMPDIR": str(scratch)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=_interruptible,
-        )
-
-    def shown() -> bool:
-        assert process.poll() is None, said.read_text()[-2000:]
-        return "Ctrl-C ends it all" in said.read_text()
-
-    try:
-        eventually(shown, "the demo shows everything", SHOWN_WITHIN_S, every_s=0.5)
-        address = re.search(r"STREAM_AE_MLFLOW__TRACKING_URI=(\S+)", said.read_text())
-        assert address is not None
-        client = MlflowClient(address[1], address[1])
-        yield Demo(process, scratch, out, json.loads(numbers.read_text()), client)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(ENDED_WITHIN_S)
+    options = ["--machines", "2", "--rate", "500", "--report", str(numbers), "--out", str(out)]
+    with kept_demo(said, options, {"TMPDIR": str(scratch)}) as (process, address):
+        yield Demo(process, scratch, out, json.loads(numbers.read_text()), MlflowClient(address, address))
 
 
 def test_the_demo_loses_nothing_and_finds_events(demo: Demo) -> None:
@@ -121,11 +98,6 @@ def test_ctrl_c_leaves_nothing_but_the_report(demo: Demo) -> None:
     assert demo.process.wait(ENDED_WITHIN_S) == 130
     assert list(demo.scratch.iterdir()) == []
     assert [line for line in command_lines() if str(demo.scratch) in line] == []
-
-
-def _interruptible() -> None:
-    """Ctrl-C counts, also where whoever started the tests in the background has it ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def command_lines() -> list[str]:
