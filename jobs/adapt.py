@@ -11,13 +11,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once, software
+from jobs.one_shot import EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, no_room, run_once, software
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.digest import fingerprint, folder_digest
 from stream_ae.errors import ConfigError, DigestError, LockHeldError, ModelError, TransientError
@@ -97,9 +97,7 @@ def adapt(world: World, settings: Settings, progress: Progress) -> Outcome:
         progress.say(f"MLflow does not take the profiles: {error}")
         return Outcome.SERVER_AWAY
     except OSError as error:
-        progress.say(
-            f"a file cannot be written ({error}): make room in {gettempdir()}, or set TMPDIR to another folder"
-        )
+        progress.say(no_room(error))
         return Outcome.SERVER_AWAY
 
 

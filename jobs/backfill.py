@@ -12,7 +12,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
-from importlib.metadata import version as installed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Protocol
@@ -22,7 +21,7 @@ import typer
 from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED, run_once
 from stream_ae.backfill.parquet import CHUNK, ParquetTarget, missing, owned, planned, schema_of
 from stream_ae.backfill.replay import Source, replayed
-from stream_ae.backfill.spans import Asked, check_there, offsets_text, spans_of, time_ms
+from stream_ae.backfill.spans import Asked, check_there, spans_of, time_ms
 from stream_ae.backfill.topics import Topics, TopicTarget, Writing, prepare, renamed
 from stream_ae.backfill.written import found_written
 from stream_ae.cli.backfill import (
@@ -42,6 +41,7 @@ from stream_ae.errors import ConfigError, LockHeldError, ModelError, TooManyDead
 from stream_ae.flow import profile_folder
 from stream_ae.flow.codecs import unfit
 from stream_ae.flow.emission import Outputs
+from stream_ae.flow.headers import software
 from stream_ae.flow.model import ServedModel
 from stream_ae.kafka.admin import Created, TopicSpec, create_topics, partition_count
 from stream_ae.kafka.driver import open_reader, open_sink
@@ -51,7 +51,7 @@ from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.settings import KafkaSettings, Settings
 from stream_ae.telemetry import Log
-from stream_ae.training.marks import offset_ranges
+from stream_ae.training.marks import offset_ranges, offsets_text
 from stream_ae.worker.device import chosen_device
 
 log = Log("backfill")
@@ -174,8 +174,7 @@ def _source(world: World, settings: Settings, request: Request, scratch: Path) -
                 f"version {version.version}: name others, or leave out --profiles"
             )
     settings = settings.model_copy(update={"topics": names})
-    software = f"stream-ae/{installed('stream-ae')}"
-    return Source(world.reader, model, profiles, settings, software, tables=request.to_parquet is not None)
+    return Source(world.reader, model, profiles, settings, software(), tables=request.to_parquet is not None)
 
 
 def _into_topics(

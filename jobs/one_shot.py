@@ -4,6 +4,7 @@ import signal as signals
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Final, NoReturn
 
 import typer
@@ -23,6 +24,11 @@ EXIT_CRASHED, EXIT_CONFIG, EXIT_AWAY, EXIT_INTERRUPTED = 1, 2, 7, 130
 def software() -> str:
     """The release that a version was made by."""
     return f"stream-ae {version('stream-ae')}"
+
+
+def no_room(error: OSError) -> str:
+    """What to say of a file that cannot be written."""
+    return f"a file cannot be written ({error}): make room in {gettempdir()}, or set TMPDIR to another folder"
 
 
 def run_once(name: str, config: Path | None, run: Callable[[Settings], int]) -> NoReturn:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
 
 import typer
@@ -23,7 +23,7 @@ import typer
 from jobs import adapt as adapting
 from jobs.again import compared, found_again
 from jobs.lineage import LoadedVersion
-from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, run_once
+from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED, RUN_KEY, TAG, no_room, run_once
 from jobs.ranks import on_ranks
 from jobs.summary import Summary, collected_sentence
 from jobs.training_data import Asked, Plan, planned
@@ -138,9 +138,7 @@ def retrain(
         progress.say(f"MLflow has not what is needed, or does not take what it is given: {error}")
         return Outcome.SERVER_AWAY
     except OSError as error:
-        progress.say(
-            f"a file cannot be written ({error}): make room in {gettempdir()}, or set TMPDIR to another folder"
-        )
+        progress.say(no_room(error))
         return Outcome.SERVER_AWAY
     except KeyboardInterrupt:
         onward = "goes on from its last checkpoint" if settings.retrain.resume_within_s else "begins anew"

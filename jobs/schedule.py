@@ -22,7 +22,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from jobs.cron import Cron, cron_trigger, missed
 from jobs.history import told
-from jobs.one_shot import EXIT_INTERRUPTED
+from jobs.one_shot import EXIT_AWAY, EXIT_CONFIG, EXIT_INTERRUPTED
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.configuration import load
 from stream_ae.errors import ConfigError, TransientError
@@ -191,7 +191,7 @@ def main(
         raise typer.Exit(serve(settings, config))
     except (ConfigError, TransientError) as error:
         typer.echo(f"schedule: error: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 7) from None
+        raise typer.Exit(EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_AWAY) from None
 
 
 if __name__ == "__main__":

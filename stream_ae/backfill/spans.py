@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from stream_ae.errors import ConfigError
 from stream_ae.ports import OffsetRange, RecordReader
-from stream_ae.training.marks import offset_ranges
+from stream_ae.training.marks import offset_ranges, offsets_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,6 @@ def time_ms(text: str) -> int:
     return int((time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def offsets_text(spans: Sequence[OffsetRange]) -> str:
-    """What `offset_ranges` reads."""
-    return ",".join(f"{span.partition.number}:{span.begin}-{span.end}" for span in spans)
-
-
 def spans_of(reader: RecordReader, topic: str, asked: Asked) -> list[OffsetRange]:
     """The offsets that are meant, of each partition that has any. ConfigError where there are none, or not all yet."""
     held = {each.partition: each for each in reader.ranges(topic)}
@@ -60,9 +55,7 @@ def spans_of(reader: RecordReader, topic: str, asked: Asked) -> list[OffsetRange
                 )
     spans = sorted((span for span in found if span.begin < span.end), key=lambda span: span.partition)
     if not spans:
-        raise ConfigError(
-            f"topic {topic} holds no record {asked}; it holds offsets {offsets_text(list(held.values()))}"
-        )
+        raise ConfigError(f"topic {topic} holds no record {asked}; it holds offsets {offsets_text(held.values())}")
     return spans
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stream_ae.cli.context import progress_bars, settings
+from stream_ae.cli.context import progress_bars, saying, settings
 
 VersionOption = Annotated[str, typer.Option("--version", help="A number of `models list`, or champion.")]
 ProfilesOption = Annotated[
@@ -52,7 +52,7 @@ def backfill(
     with progress_bars() as bars:
         answering = bars.add_task("answering", total=None)
         progress = Progress(
-            say=lambda sentence: bars.console.print(sentence, soft_wrap=True, markup=False),
+            say=saying(bars),
             answered=lambda done, total: bars.update(answering, total=total, completed=done),
         )
         raise typer.Exit(run(effective, request, progress))

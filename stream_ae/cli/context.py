@@ -1,8 +1,9 @@
 """What the commands share: settings from the global options, and the two consoles."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,11 @@ def progress_console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def saying(bars: "Progress") -> "Callable[[str], None]":
+    """Sentences as lines above the bars, just as they are."""
+    return partial(bars.console.print, soft_wrap=True, markup=False)
 
 
 def progress_bars() -> "Progress":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_ae.cli.context import options, progress_bars, progress_console, settings
+from stream_ae.cli.context import options, progress_bars, progress_console, saying, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,7 +107,7 @@ def adapt(context: typer.Context) -> None:
     with progress_bars() as bars:
         collecting = bars.add_task("collecting", total=None)
         progress = Progress(
-            say=lambda sentence: bars.console.print(sentence, soft_wrap=True, markup=False),
+            say=saying(bars),
             collected=lambda done, total: bars.update(collecting, total=total, completed=done),
         )
         raise typer.Exit(run(effective, progress))
@@ -157,7 +157,7 @@ def _shown(bars: "Progress") -> "retraining.Progress":
         bars.update(training, visible=True, total=done.of, completed=done.number, description=seen)
 
     return retraining.Progress(
-        say=lambda sentence: bars.console.print(sentence, soft_wrap=True, markup=False),
+        say=saying(bars),
         collected=lambda done, total: bars.update(collecting, total=total, completed=done),
         epoch=epoch,
     )

@@ -6,6 +6,7 @@ dead letters also `stream-ae-reason`, `stream-ae-exception` (a sentence) and `st
 """
 
 from collections.abc import Collection
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,11 @@ EXCEPTION = "stream-ae-exception"
 SOFTWARE = "stream-ae-software"
 SHAPE = "stream-ae-shape"
 OURS = frozenset({SCORE, FLAG, MODEL, PROFILE, SOURCE, REASON, EXCEPTION, SOFTWARE, SHAPE})
+
+
+def software() -> str:
+    """The release that writes, as the header `stream-ae-software` has it."""
+    return f"stream-ae/{version('stream-ae')}"
 
 
 class Source(NamedTuple):

@@ -64,12 +64,12 @@ def measured_together(
     return replace(own, batch_ms=own_ms), replace(before, batch_ms=before_ms)
 
 
-def measured(detector: AnyDetector, trained: AnyTrained, labelled: Labelled | None = None) -> Evaluation:
+def measured(detector: AnyDetector, trained: AnyTrained, labelled: Labelled) -> Evaluation:
     """How a detector does on what `trained` was not fitted on, and on what operators labelled.
 
     Raises ModelError if it is of another kind.
     """
-    shares = flagged_shares(detector, labelled or Labelled())
+    shares = flagged_shares(detector, labelled)
     if isinstance(trained, TrainedImages) and isinstance(detector, ImageDetector):
         return replace(evaluate_frames(detector, trained.held_out), labelled=shares)
     if isinstance(trained, Trained) and not isinstance(detector, ImageDetector):

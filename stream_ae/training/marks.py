@@ -100,6 +100,11 @@ def marked_text(partition: Int64, offset: Int64, marked: Bool) -> str:
     return ",".join(f"{number}:{begin}-{end + 1}" for number, begin, end in runs)
 
 
+def offsets_text(ranges: Iterable[OffsetRange]) -> str:
+    """`0:17-900,1:0-450`: partition, first offset, end offset (not included), as `offset_ranges` reads them."""
+    return ",".join(f"{one.partition.number}:{one.begin}-{one.end}" for one in ranges)
+
+
 def offset_ranges(topic: str, text: str) -> list[OffsetRange]:
     """`0:17-900,1:0-450`: partition, first offset, end offset (not included). Raises ConfigError for anything else."""
     found = []

@@ -11,7 +11,7 @@ from stream_ae.settings import Settings
 from stream_ae.training.collect import Collected, Collector, SampleLayout, channels_of
 from stream_ae.training.images.collect import frame_layout
 from stream_ae.training.labels import Selection
-from stream_ae.training.marks import offset_ranges
+from stream_ae.training.marks import offset_ranges, offsets_text
 
 # As many records are looked at to find out which channels a topic has.
 CHANNEL_SAMPLE = 1000
@@ -34,8 +34,8 @@ class Span:
 
     @property
     def offsets(self) -> str:
-        """`0:17-900,1:0-450`: partition, first offset, end offset (not included)."""
-        return ",".join(f"{r.partition.number}:{r.begin}-{r.end}" for r in self.ranges)
+        """`0:17-900,1:0-450`, see `marks.offsets_text`."""
+        return offsets_text(self.ranges)
 
 
 def newest_span(reader: RecordReader, settings: Settings, now_ms: int) -> Span:

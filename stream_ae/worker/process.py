@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from stream_ae.clock import Clock, SystemClock
 from stream_ae.errors import ConfigError, TransientError
+from stream_ae.flow.headers import software
 from stream_ae.flow.model import ServedModel
 from stream_ae.flow.pipeline import Pipeline
 from stream_ae.kafka.admin import check_topics
@@ -85,7 +85,7 @@ def serve(settings: Settings, name: str, clock: Clock, stop: threading.Event) ->
         closing(worlds.models.signal),
         connected(settings, worlds.models.signal, clock) as (source, delivery),
     ):
-        pipeline = Pipeline(settings, f"stream-ae/{version('stream-ae')}")
+        pipeline = Pipeline(settings, software())
         _serve(settings, name, clock, stop, worlds, Flow(source, pipeline, delivery))
     log.info("worker stopped", worker=name)
     return 0

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from stream_ae.cli.demo.screen import Screen
-from stream_ae.cli.demo.world import World
+from stream_ae.cli.demo.world import World, pipeline_of_its_own
 from stream_ae.configuration import load
 from stream_ae.kafka.admin import TopicSpec, create_topics
 from stream_ae.kafka.driver import open_reader
@@ -22,12 +22,7 @@ SNR_DB = 6.0
 STEP_TIMEOUT_S = 600.0
 # A U-Net of seconds: `make quality` trains one of minutes.
 OPTIONS = {
-    "STREAM_AE_PIPELINE": "demo-ecg",
-    "STREAM_AE_KAFKA__GROUP_ID": "demo-ecg",
-    "STREAM_AE_TOPICS__RAW": "ecg",
-    "STREAM_AE_TOPICS__CLEANED": "ecg-cleaned",
-    "STREAM_AE_TOPICS__FLAGGED": "ecg-flagged",
-    "STREAM_AE_TOPICS__DEAD_LETTERS": "ecg-dead-letters",
+    **pipeline_of_its_own("demo-ecg", "ecg"),
     "STREAM_AE_TRAINING__DENOISER": "unet",
     "STREAM_AE_TRAINING__CLEAN": "true",
     "STREAM_AE_TRAINING__DENOISER_STEPS": "800",

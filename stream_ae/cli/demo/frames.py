@@ -12,7 +12,7 @@ from rich.console import Console
 
 from stream_ae.cli.audit import Audited, run_audit
 from stream_ae.cli.demo.screen import Screen
-from stream_ae.cli.demo.world import World, temporary_world
+from stream_ae.cli.demo.world import World, pipeline_of_its_own, temporary_world
 from stream_ae.clock import Clock
 from stream_ae.configuration import load
 from stream_ae.flow.headers import FLAG, SCORE, header_text, source_of
@@ -33,13 +33,8 @@ WORKERS = 2
 STEP_TIMEOUT_S = 900.0
 SHOWN = 8
 OPTIONS = {
-    "STREAM_AE_PIPELINE": "demo-images",
-    "STREAM_AE_KAFKA__GROUP_ID": "demo-images",
+    **pipeline_of_its_own("demo-images", "frames"),
     "STREAM_AE_DECODE__RECORDS": "images",
-    "STREAM_AE_TOPICS__RAW": "frames",
-    "STREAM_AE_TOPICS__CLEANED": "frames-cleaned",
-    "STREAM_AE_TOPICS__FLAGGED": "frames-flagged",
-    "STREAM_AE_TOPICS__DEAD_LETTERS": "frames-dead-letters",
     "STREAM_AE_TRAINING__DENOISER_STEPS": "500",
     "STREAM_AE_TRAINING__FALSE_ALARM_RATE": "0.01",
 }

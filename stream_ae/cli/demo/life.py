@@ -13,7 +13,7 @@ import numpy as np
 from stream_ae.cli.audit import Audited, run_audit
 from stream_ae.cli.demo.feed import LiveFeed
 from stream_ae.cli.demo.screen import Screen
-from stream_ae.cli.demo.world import World
+from stream_ae.cli.demo.world import World, pipeline_of_its_own
 from stream_ae.configuration import load
 from stream_ae.errors import LockHeldError
 from stream_ae.kafka.admin import TopicSpec, create_topics
@@ -24,6 +24,7 @@ from stream_ae.localdev.sample_data import Machine
 from stream_ae.ports import ModelSignal, ModelStore
 from stream_ae.records import ModelVersion
 from stream_ae.registry.experiment import experiment_id
+from stream_ae.registry.rollout import ROLLED_BACK as ROLLED_BACK_TAG
 from stream_ae.registry.signal import RedisSignal
 from stream_ae.registry.store import MlflowStore
 from stream_ae.registry.tracking import bounded, connect
@@ -41,12 +42,7 @@ LAB_UNIT = np.float32(1.5)
 LAB_ROWS = 3000
 PROMOTED, NOT_PROMOTED, ROLLED_BACK = 0, 3, 6
 OPTIONS = {
-    "STREAM_AE_PIPELINE": PIPELINE,
-    "STREAM_AE_KAFKA__GROUP_ID": PIPELINE,
-    "STREAM_AE_TOPICS__RAW": "life",
-    "STREAM_AE_TOPICS__CLEANED": "life-cleaned",
-    "STREAM_AE_TOPICS__FLAGGED": "life-flagged",
-    "STREAM_AE_TOPICS__DEAD_LETTERS": "life-dead-letters",
+    **pipeline_of_its_own(PIPELINE, "life"),
     "STREAM_AE_TRAINING__DENOISER": "autoencoder",
     "STREAM_AE_TRAINING__MAX_EPOCHS": "4",
     "STREAM_AE_RETRAIN__TOLERANCE": "0.05",
@@ -134,7 +130,8 @@ def _in_service(world: World, screen: Screen, chosen: Settings, machines: list[M
 def _drift(place: _Place) -> float:
     world = place.world
     with place.screen.step("drift: sensors get noisier") as step:
-        _await(place, lambda: _looked_at(place), "the monitor's first word on the scores")
+        client = connect(place.settings.mlflow)
+        _await(place, lambda: _looked_at(place, client), "the monitor's first word on the scores")
         begun_s = world.clock.monotonic_s()
         place.feed.age()
         _await(place, lambda: _runs(place, "2"), "noticing the drift and learning it")
@@ -147,10 +144,9 @@ def _drift(place: _Place) -> float:
     return took_s
 
 
-def _looked_at(place: _Place) -> bool:
+def _looked_at(place: _Place, client: Any) -> bool:
     """Whether MLflow shows already how the scores of sound sensors are spread."""
     uri = place.settings.mlflow.tracking_uri
-    client: Any = connect(place.settings.mlflow)
     with bounded(uri, "drift not read"):
         found = client.search_runs([experiment_id(client, uri, PIPELINE)], "metrics.score_psi >= 0", max_results=1)
     return bool(found)
@@ -175,7 +171,7 @@ def _wrong_topic(place: _Place, machines: list[Machine]) -> str:
         place.world.send(place.settings, batches(scaled, LAB))
         _retrained(place, "life-retrain-4", {"STREAM_AE_TOPICS__RAW": LAB}, ROLLED_BACK)
         found = _newest(place.store)
-        taken_back = found.tags["stream_ae.rolled_back"].removeprefix(f"version {found.version} rolled back: ")
+        taken_back = found.tags[ROLLED_BACK_TAG].removeprefix(f"version {found.version} rolled back: ")
         _await(place, lambda: _runs(place, "2"), "going back to version 2")
         step.done = f"a training on the wrong topic: version {found.version} came up and was rolled back, {taken_back}"
     return taken_back

@@ -22,6 +22,7 @@ from stream_ae.settings import Settings
 from stream_ae.status import WorkerStatus
 
 LOOK_EVERY_S = 0.1
+OUTPUTS = ("cleaned", "flagged", "dead_letters")
 OWN_SETTINGS = {
     "STREAM_AE_PIPELINE": "demo",
     # The demo is about the swap: a second version that is a hair worse than the first is promoted all the same.
@@ -29,6 +30,16 @@ OWN_SETTINGS = {
     "STREAM_AE_WORKER__HEARTBEAT_S": "0.5",
     "STREAM_AE_RETRAIN__WATCH_S": "5",
 }
+
+
+def pipeline_of_its_own(name: str, topics: str) -> dict[str, str]:
+    """Settings of a scene beside the demo's pipeline: names that no other scene has."""
+    return {
+        "STREAM_AE_PIPELINE": name,
+        "STREAM_AE_KAFKA__GROUP_ID": name,
+        "STREAM_AE_TOPICS__RAW": topics,
+        **{f"STREAM_AE_TOPICS__{kind.upper()}": f"{topics}-{kind.replace('_', '-')}" for kind in OUTPUTS},
+    }
 
 
 class World:
